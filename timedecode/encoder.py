@@ -335,9 +335,8 @@ def make_encoder(
       hidden_states.append(layer_state)
       hidden.append(spikes)
       potentials.append(potential)
-    products = jnp.einsum(
-      "ti,kio->tko", spikes.reshape(spikes.shape[0], -1),
-      params.readout.weights,
+    products = jnp.tensordot(
+      spikes.reshape(spikes.shape[0], -1), params.readout.weights, axes=1
     )
     drive, pending = synapses.overlap_add(
       kernels, products, state.readout.pending

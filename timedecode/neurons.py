@@ -107,7 +107,7 @@ class GLMParams(NamedTuple):
   """Parameters of the Bernoulli GLM readout.
 
   Attributes:
-    weights: W_k of equation (4), [K, N_in, N_y].
+    weights: W_k of equation (4), [N_in, K, N_y], laid out for one product.
     feedback: w_fb, [N_y] (each neuron's own past) or, with lateral feedback,
       [N_y, N_y] (from row to column).
     bias: [N_y].
@@ -146,7 +146,7 @@ def glm_init(
     return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
   return GLMParams(
-    uniform(key_weights, (num_kernels, num_inputs, num_readout)),
+    uniform(key_weights, (num_inputs, num_kernels, num_readout)),
     uniform(key_feedback, feedback_shape),
     uniform(key_bias, (num_readout,)),
   )
