@@ -1,0 +1,1 @@
+"""Experiment binaries: thin absl mains over the library."""

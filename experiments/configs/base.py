@@ -1,0 +1,53 @@
+"""Every field of an experiment, with its unit, its range and its default."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+  """The defaults that the other configurations change."""
+  config = ConfigDict()
+  config.name = "base"  # Label of the run; the dated folder bears it.
+  config.seed = 0  # Integer >= 0: parameters, spikes and order of the data.
+  config.steps = 3000  # Optimiser steps, >= 1.
+  config.batch_size = 64  # Examples per step, >= 1.
+  config.num_steps = 30  # T, time steps per example, >= 2.
+  config.estimator = "straight_through"  # Or score_function.
+  config.num_samples = 1  # Trains per example in the estimator, >= 1
+  # (>= 2 for score_function).
+  config.credit = "bptt"  # Gradient through the hidden layers: bptt.
+  config.prior = "independent"  # q(y_t | past): independent Bernoulli.
+  config.prior_rate = 0.3  # Spike probability per step of the prior, (0, 1).
+  config.beta = 1e-3  # Price of information, nats per nat, >= 0.
+  config.view = "full"  # What the decoder sees: full, window, rate or
+  # first_spike.
+  config.window = 10  # Steps of the view `window`, 1 .. T.
+  config.baseline_view = ""  # View of a second run under the same budget; ""
+  # for none.
+  config.decoder = "mlp"  # linear, mlp or conv.
+  config.decoder_width = 512  # Hidden units of the mlp; 0: half its inputs.
+  config.eval_every = 500  # Steps between evaluations on validation, >= 1.
+  config.eval_samples = 4  # Samples of y per image on the test set, >= 1.
+
+  config.data = ConfigDict()
+  config.data.source = "mnist_5k"  # Named in every output.
+  config.data.split_seed = 0  # Fixes the split, not the training.
+  config.data.coding = "latency"  # latency (time code) or rate.
+  config.data.max_shift = 1  # Random shifts of training images, pixels, >= 0.
+
+  config.encoder = ConfigDict()
+  config.encoder.hidden = (600,)  # Units per hidden layer (channels where
+  # convolutional); () for none.
+  config.encoder.kind = "dense"  # dense or convolutional.
+  config.encoder.num_readout = 8  # N_y, >= 1.
+  config.encoder.gain = "unit"  # Synaptic gain: unit or published.
+  config.encoder.surrogate = "triangular"  # See timedecode.surrogate.
+  config.encoder.weight_scale = 1.0  # Width of the initial weights, > 0.
+  config.encoder.lateral = False  # Readout feedback across neurons.
+
+  config.optimizer = ConfigDict()
+  config.optimizer.name = "adam"  # adam or sgd.
+  config.optimizer.learning_rate = 2e-3  # Peak, > 0.
+  config.optimizer.final_fraction = 0.05  # Cosine decay ends at this share of
+  # the peak, in [0, 1]; 1 keeps it constant.
+  config.optimizer.max_norm = 0.0  # Clip the global gradient norm; 0 for not.
+  return config
