@@ -1,0 +1,271 @@
+"""Synapses: temporal kernels and causal filtering of spike trains.
+
+Double exponential of the hidden layers, per presynaptic neuron:
+
+  q_t = b q_{t-1} + g_s x_t               synaptic current               (1)
+  p_t = a p_{t-1} + g_m q_{t-1}           membrane trace, the output     (2)
+
+p uses the previous q, a delay of one step: an impulse at step 0 gives
+``p_n = g_s g_m (a^n - b^n) / (a - b)``. Source: arXiv:2106.01177, section 3.
+
+Raised cosines of the readout (Pillow et al. 2008), lag l = 0..L-1:
+
+  n_l = log(l + L/10), c_k evenly spaced from n_0 to n_{L-1}, spacing d
+  f_k(l) = (cos(clip((n_l - c_k) mu pi / d, -pi, pi)) + 1) / 2           (3)
+  d_t = sum_k sum_l f_k(l) x_{t-l,k}                                     (4)
+
+Lag 0 is the current step. The past before a train is zero, or is carried as
+state, so that a long train can be fed in chunks.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Up to _WHOLE steps one product with a banded matrix is cheapest; beyond, its
+# mostly zero entries are cut away by blocks of _BLOCK steps.
+_WHOLE = 64
+_BLOCK = 32
+
+
+def _check_length(name: str, value: int) -> None:
+  if not isinstance(value, int | np.integer) or value < 1:
+    raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
+
+
+def _check_decay(name: str, value: float) -> None:
+  if not 0.0 <= value < 1.0:
+    raise ValueError(f"{name}: expected a number in [0, 1), got {value}")
+
+
+def raised_cosine_kernels(
+  num_kernels: int = 8, length: int = 10, mu: float = 0.5
+) -> np.ndarray:
+  """Raised cosines on a logarithmic time axis, equation (3).
+
+  Args:
+    num_kernels: K; a single kernel peaks at lag 0.
+    length: L in steps, at least 2 where K > 1.
+    mu: > 0; larger makes each bump narrower.
+
+  Returns:
+    f, float32 [K, L], values in [0, 1], lag 0 first.
+
+  Raises:
+    ValueError: a size below 1, several kernels of length 1, or mu <= 0.
+  """
+  _check_length("num_kernels", num_kernels)
+  _check_length("length", length)
+  if num_kernels > 1 and length == 1:
+    raise ValueError(
+      f"length: expected >= 2 for {num_kernels} kernels, got {length}"
+    )
+  if not mu > 0:
+    raise ValueError(f"mu: expected a number > 0, got {mu}")
+  log_lags = np.log(np.arange(length) + length / 10)
+  centres = np.linspace(log_lags[0], log_lags[-1], num_kernels)
+  # One lag has no extent; any spacing then gives the kernel [1].
+  extent = log_lags[-1] - log_lags[0] if length > 1 else 1.0
+  spacing = extent / max(num_kernels - 1, 1)
+  phases = (log_lags[None, :] - centres[:, None]) * mu * np.pi / spacing
+  kernels = (np.cos(np.clip(phases, -np.pi, np.pi)) + 1) / 2
+  return kernels.astype(np.float32)
+
+
+def exponential_kernel(decay: float, length: int) -> np.ndarray:
+  """``decay^l`` for lags l = 0..length-1, float32 [length].
+
+  Args:
+    decay: factor per step, in [0, 1).
+    length: number of lags in steps.
+
+  Raises:
+    ValueError: decay outside [0, 1) or length below 1.
+  """
+  _check_decay("decay", decay)
+  _check_length("length", length)
+  return (float(decay) ** np.arange(length)).astype(np.float32)
+
+
+class Filter(NamedTuple):
+  """A causal filter with state, element-wise over neurons of any shape.
+
+  Attributes:
+    initial_state: ``(shape) -> state``, a silent past.
+    step: ``(state, x [...]) -> (state, out [...])``.
+    run: ``(state, x [T, ...]) -> (state, out [T, ...])``, scans `step`.
+  """
+
+  initial_state: Callable[[tuple[int, ...]], Any]
+  step: Callable[..., Any]
+  run: Callable[..., Any]
+
+
+class LIFTraces(NamedTuple):
+  """State of `lif_filter`.
+
+  Attributes:
+    current: q, the synaptic current, of the shape of one step's input.
+    membrane: p, the membrane trace, of the same shape.
+  """
+
+  current: jax.Array
+  membrane: jax.Array
+
+
+def lif_filter(
+  decay_current: float = 0.85,
+  decay_membrane: float = 0.9,
+  gain: str = "unit",
+) -> Filter:
+  """The double exponential of equations (1) and (2); its output is p.
+
+  Args:
+    decay_current: b, in [0, 1).
+    decay_membrane: a, in [0, 1).
+    gain: "unit", g_s = 1-b and g_m = 1-a (a constant input of 1 ends at 1);
+      or "published", their reciprocals, as in the paper's code (ends at
+      4,444 with the default decays).
+
+  Raises:
+    ValueError: a decay outside [0, 1) or an unknown gain; from `run`, an
+      input that doesn't fit the state.
+  """
+  _check_decay("decay_current", decay_current)
+  _check_decay("decay_membrane", decay_membrane)
+  if gain not in ("unit", "published"):
+    raise ValueError(f"gain: expected unit or published, got {gain!r}")
+  power = 1 if gain == "unit" else -1
+  gain_current = (1.0 - decay_current) ** power
+  gain_membrane = (1.0 - decay_membrane) ** power
+
+  def initial_state(shape):
+    return LIFTraces(jnp.zeros(shape), jnp.zeros(shape))
+
+  def step(state, x):
+    current = decay_current * state.current + gain_current * x
+    membrane = decay_membrane * state.membrane + gain_membrane * state.current
+    return LIFTraces(current, membrane), membrane
+
+  def run(state, x):
+    if x.ndim < 1 or x.shape[1:] != state.current.shape:
+      raise ValueError(
+        f"x: expected shape [T, *{state.current.shape}], got {x.shape}"
+      )
+    return jax.lax.scan(step, state, x)
+
+  return Filter(initial_state, step, run)
+
+
+def causal_filter(kernels: jax.Array, x: jax.Array) -> jax.Array:
+  """Every kernel on every neuron, ``sum_l f_k(l) x_{t-l}``, zero past.
+
+  Args:
+    kernels: f, [K, L], lag 0 first.
+    x: [T, ...].
+
+  Returns:
+    [T, K, ...].
+
+  Raises:
+    ValueError: kernels of another rank, or x without a time axis.
+  """
+  kernels, x = jnp.asarray(kernels), jnp.asarray(x)
+  if kernels.ndim != 2:
+    raise ValueError(f"kernels: expected shape [K, L], got {kernels.shape}")
+  if x.ndim < 1:
+    raise ValueError(f"x: expected shape [T, ...], got {x.shape}")
+  num_steps, length = x.shape[0], kernels.shape[1]
+  padding = ((length - 1, 0),) + ((0, 0),) * (x.ndim - 1)
+  steps = np.arange(num_steps)[:, None] + np.arange(length)[::-1][None, :]
+  lagged = jnp.pad(x, padding)[steps]
+  return jnp.einsum("kl,tl...->tk...", kernels, lagged)
+
+
+def _band(kernels: np.ndarray, num_steps: int) -> np.ndarray:
+  """[T+L-1, T, K], entry (t, s, k) = f_k(t-s): input s on output t."""
+  num_kernels, length = kernels.shape
+  band = np.zeros(
+    (num_steps + length - 1, num_steps, num_kernels), kernels.dtype
+  )
+  for step in range(num_steps):
+    band[step : step + length, step] = kernels.T
+  return band
+
+
+def _add_block(
+  band: np.ndarray, pending: jax.Array, products: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """One block: (pending after it, drive [T, N])."""
+  num_steps = products.shape[0]
+  total = jnp.einsum("tsk,skn->tn", jnp.asarray(band), products)
+  total = total + jnp.pad(pending, ((0, num_steps), (0, 0)))
+  return total[num_steps:], total[:num_steps]
+
+
+def overlap_add(
+  kernels: np.ndarray, products: jax.Array, pending: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Filters and sums over kernels, equation (4), with a carried past.
+
+  Filtering after the product with the weights (as here) equals filtering
+  before it, and needs one product over all steps.
+
+  Args:
+    kernels: f, [K, L], lag 0 first; concrete, not traced.
+    products: x, [T, K, N], say ``W_k s_t``; T >= 1.
+    pending: [L-1, N], what the steps before add to the next L-1 steps; zeros
+      at the start.
+
+  Returns:
+    drive [T, N], and the pending contributions after the T steps, [L-1, N].
+
+  Raises:
+    ValueError: traced kernels or shapes that don't fit.
+  """
+  if isinstance(kernels, jax.core.Tracer):
+    raise ValueError("kernels: expected a concrete array, got a traced one")
+  kernels = np.asarray(kernels)
+  if kernels.ndim != 2:
+    raise ValueError(f"kernels: expected shape [K, L], got {kernels.shape}")
+  kernels = kernels.astype(np.float32)
+  num_kernels, length = kernels.shape
+  if products.ndim != 3 or products.shape[1] != num_kernels:
+    raise ValueError(
+      f"products: expected shape [T, {num_kernels}, N], got {products.shape}"
+    )
+  num_steps, _, size = products.shape
+  if num_steps < 1:
+    raise ValueError(f"products: expected T >= 1, got {products.shape}")
+  if pending.shape != (length - 1, size):
+    raise ValueError(
+      f"pending: expected shape {(length - 1, size)}, got {pending.shape}"
+    )
+  if num_steps <= _WHOLE:
+    pending, drive = _add_block(_band(kernels, num_steps), pending, products)
+    return drive, pending
+  return _overlap_add_blocks(kernels, products, pending)
+
+
+def _overlap_add_blocks(
+  kernels: np.ndarray, products: jax.Array, pending: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """The same in blocks of `_BLOCK` steps: the cost is linear in T."""
+  num_steps, num_kernels, size = products.shape
+  num_blocks, rest = divmod(num_steps, _BLOCK)
+  band = _band(kernels, _BLOCK)
+  pending, drive = jax.lax.scan(
+    lambda carry, block: _add_block(band, carry, block),
+    pending,
+    products[: num_steps - rest].reshape(num_blocks, _BLOCK, num_kernels, size),
+  )
+  drive = drive.reshape(num_steps - rest, size)
+  if rest:
+    pending, last = _add_block(
+      _band(kernels, rest), pending, products[num_steps - rest :]
+    )
+    drive = jnp.concatenate([drive, last])
+  return drive, pending
