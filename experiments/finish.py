@@ -105,9 +105,7 @@ def draw(config, splits, trained, decoded, folder: pathlib.Path) -> None:
     f"{config.name}: test images of {splits.source},"
     f" {config.encoder.num_readout} readout neurons, one sample of y"
   )
-  plots.reconstructions(
-    place / "reconstructions.png", originals, rows, title
-  )
+  plots.reconstructions(place / "reconstructions.png", originals, rows, title)
   curves = {
     LABELS[view]: loop.read_rows(
       (folder / "baseline" if view == config.baseline_view else folder)

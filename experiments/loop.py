@@ -104,9 +104,7 @@ def build_encoder(config) -> encoder.Encoder:
     layers = [encoder.dense(size, **options) for size in choices.hidden]
     shape = (NUM_PIXELS,)
   else:
-    layers = [
-      encoder.convolutional(size, **options) for size in choices.hidden
-    ]
+    layers = [encoder.convolutional(size, **options) for size in choices.hidden]
     shape = (28, 28)
   return encoder.make_encoder(
     shape, layers, choices.num_readout, lateral=choices.lateral
@@ -244,7 +242,9 @@ def make_evaluator(config, model, judge_params, num_samples):
       fill = EVAL_BATCH - len(images)
       images = np.pad(images, ((0, fill), (0, 0), (0, 0)))
       figures, decoded = evaluate_batch(
-        params, images, np.pad(labels, (0, fill)),
+        params,
+        images,
+        np.pad(labels, (0, fill)),
         jax.random.fold_in(key, start),
       )
       kept = EVAL_BATCH - fill

@@ -15,8 +15,10 @@ def _spikes(num_steps, shape, rate=0.2, seed=0):
 
 
 def _small(num_readout=3, scale=12.0, **kwargs):
-  layers = [encoder.dense(9, weight_scale=scale),
-            encoder.dense(6, weight_scale=scale)]
+  layers = [
+    encoder.dense(9, weight_scale=scale),
+    encoder.dense(6, weight_scale=scale),
+  ]
   return encoder.make_encoder((11,), layers, num_readout, **kwargs)
 
 
@@ -43,7 +45,9 @@ def test_dense_layers_equal_a_loop(gain):
 
 
 def test_convolutional_layer_equals_a_loop():
-  layer = encoder.convolutional(2, kernel_size=3, pool_size=2, weight_scale=20.0)
+  layer = encoder.convolutional(
+    2, kernel_size=3, pool_size=2, weight_scale=20.0
+  )
   params, shape = layer.init(jax.random.key(0), (8, 8))
   assert shape == (3, 3, 2)
   inputs = np.asarray(_spikes(15, (8, 8), 0.3))
@@ -146,7 +150,9 @@ def test_expected_mode_is_deterministic():
   params = snn.init(jax.random.key(0))
   inputs = _spikes(20, (11,))
   run = lambda seed: snn.run(
-    params, inputs, jax.random.uniform(jax.random.key(seed), (20, 3)),
+    params,
+    inputs,
+    jax.random.uniform(jax.random.key(seed), (20, 3)),
     sampler=neurons.expected,
   )
   one, two = run(1), run(2)

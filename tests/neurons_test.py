@@ -72,9 +72,7 @@ def test_glm_readout_equals_a_loop(lateral):
     hidden, np.asarray(spikes), length,
   )  # fmt: skip
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
-  np.testing.assert_array_equal(
-    spikes, uniforms < references.sigmoid(expected)
-  )
+  np.testing.assert_array_equal(spikes, uniforms < references.sigmoid(expected))
   assert 0 < spikes.mean() < 1
 
 

@@ -77,7 +77,7 @@ def test_first_spike_of_probabilities_is_the_expectation_over_patterns():
 
   def mean(p):
     return sum(
-      value(pattern) * np.prod([q if s else 1 - q for q, s in zip(p, pattern)])
+      value(pattern) * np.prod(np.where(pattern, p, 1 - p))
       for pattern in itertools.product((0, 1), repeat=4)
     )
 

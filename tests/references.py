@@ -44,10 +44,12 @@ def glm_logits(weights, feedback, bias, hidden, spikes, length):
   weights [N_in, K, N_y]; feedback [N_y] or [N_y, N_y]; spikes [T, N_y].
   """
   num_kernels = weights.shape[1]
-  f = np.array([
-    [raised_cosine(l, k, num_kernels, length) for l in range(length)]
-    for k in range(num_kernels)
-  ])
+  f = np.array(
+    [
+      [raised_cosine(l, k, num_kernels, length) for l in range(length)]
+      for k in range(num_kernels)
+    ]
+  )
   g = np.array([raised_cosine(l, 0, 1, length) for l in range(length)])
   logits = np.zeros(spikes.shape)
   for t in range(len(spikes)):

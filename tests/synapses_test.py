@@ -83,18 +83,15 @@ def test_one_kernel_of_one_step_is_the_identity():
   np.testing.assert_array_equal(synapses.raised_cosine_kernels(1, 1), [[1.0]])
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    ((0, 10), "num_kernels: expected an integer >= 1, got 0"),
-    ((8, 0), "length: expected an integer >= 1, got 0"),
-    ((8, 1), "length: expected >= 2 for 8 kernels, got 1"),
-    ((8, 10, 0.0), "mu: expected a number > 0, got 0.0"),
-  ],
-)
-def test_raised_cosines_reject(arguments, message):
-  with pytest.raises(ValueError, match=message):
-    synapses.raised_cosine_kernels(*arguments)
+def test_raised_cosines_reject():
+  with pytest.raises(ValueError, match="num_kernels: .*>= 1, got 0"):
+    synapses.raised_cosine_kernels(0, 10)
+  with pytest.raises(ValueError, match="length: .*>= 1, got 0"):
+    synapses.raised_cosine_kernels(8, 0)
+  with pytest.raises(ValueError, match="length: .*>= 2 for 8 kernels, got 1"):
+    synapses.raised_cosine_kernels(8, 1)
+  with pytest.raises(ValueError, match="mu: expected a number > 0, got 0.0"):
+    synapses.raised_cosine_kernels(8, 10, 0.0)
 
 
 def test_exponential_kernel():
@@ -193,16 +190,17 @@ def test_causal_filter_rejects():
 
 
 @pytest.mark.parametrize("num_steps", [1, 4, 30, 64, 65, 96, 107])
-def test_overlap_add_matches_the_loop(num_steps):
+def test_overlap_add_batched_matches_the_loop(num_steps):
   rng = np.random.default_rng(num_steps)
   kernels = rng.normal(size=(3, 10)).astype(np.float32)
-  products = rng.normal(size=(num_steps, 3, 2)).astype(np.float32)
-  pending = rng.normal(size=(9, 2)).astype(np.float32)
-  expected = _filter_and_sum(kernels, products, pending)
-  found = synapses.overlap_add(kernels, products, pending)
-  for f, e in zip(found, expected, strict=True):
-    assert f.shape == e.shape
-    np.testing.assert_allclose(f, e, rtol=1e-4, atol=1e-5)
+  products = rng.normal(size=(2, num_steps, 3, 2)).astype(np.float32)
+  pending = rng.normal(size=(2, 9, 2)).astype(np.float32)
+  run = jax.jit(jax.vmap(lambda x, p: synapses.overlap_add(kernels, x, p)))
+  found = run(products, pending)
+  for i in range(2):
+    expected = _filter_and_sum(kernels, products[i], pending[i])
+    for f, e in zip(found, expected, strict=True):
+      np.testing.assert_allclose(f[i], e, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("cuts", [[1, 2, 50], [64], [70, 71], [40, 110]])
@@ -256,19 +254,6 @@ def test_overlap_add_gradient_is_the_kernel_and_causal(num_steps):
   np.testing.assert_allclose(found, expected, rtol=1e-6, atol=0)
 
 
-def test_overlap_add_batches_by_vmap():
-  rng = np.random.default_rng(5)
-  kernels = synapses.raised_cosine_kernels(2, 4)
-  products = rng.normal(size=(3, 70, 2, 2)).astype(np.float32)
-  pending = rng.normal(size=(3, 3, 2)).astype(np.float32)
-  run = jax.jit(jax.vmap(lambda x, p: synapses.overlap_add(kernels, x, p)))
-  drive, after = run(products, pending)
-  for i in range(3):
-    expected = _filter_and_sum(kernels, products[i], pending[i])
-    np.testing.assert_allclose(drive[i], expected[0], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(after[i], expected[1], rtol=1e-4, atol=1e-5)
-
-
 def test_overlap_add_rejects():
   kernels = np.ones((2, 4), np.float32)
   products, pending = jnp.zeros((5, 2, 3)), jnp.zeros((3, 3))
@@ -276,7 +261,7 @@ def test_overlap_add_rejects():
     synapses.overlap_add(kernels[0], products, pending)
   with pytest.raises(ValueError, match=r"products: .*got \(5, 3, 3\)"):
     synapses.overlap_add(kernels, jnp.zeros((5, 3, 3)), pending)
-  with pytest.raises(ValueError, match=r"T >= 1, got \(0, 2, 3\)"):
+  with pytest.raises(ValueError, match=r"products: .*T >= 1, got \(0, 2, 3\)"):
     synapses.overlap_add(kernels, products[:0], pending)
   with pytest.raises(ValueError, match=r"pending: .*\(3, 3\), got \(4, 3\)"):
     synapses.overlap_add(kernels, products, jnp.zeros((4, 3)))

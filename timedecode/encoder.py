@@ -236,7 +236,10 @@ def convolutional(
   def connect(weights, traces):
     traces = traces.reshape(*traces.shape[:3], -1)
     return jax.lax.conv_general_dilated(
-      traces, weights, (1, 1), "VALID",
+      traces,
+      weights,
+      (1, 1),
+      "VALID",
       dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
@@ -342,7 +345,11 @@ def make_encoder(
       kernels, products, state.readout.pending
     )
     history, (readout, logits) = neurons.glm_readout(
-      params.readout, feedback_kernel, state.readout.history, drive, uniforms,
+      params.readout,
+      feedback_kernel,
+      state.readout.history,
+      drive,
+      uniforms,
       sampler,
     )
     after = EncoderState(

@@ -59,7 +59,13 @@ def straight_through(num_samples: int = 1) -> Estimator:
 
   def estimate(encoder, objective, params, inputs, target, key):
     losses, samples = _draw(
-      encoder, objective, params, inputs, target, key, num_samples,
+      encoder,
+      objective,
+      params,
+      inputs,
+      target,
+      key,
+      num_samples,
       neurons.bernoulli_straight_through,
     )
     return jnp.mean(losses.total), (_first(losses), _first(samples))
@@ -77,7 +83,13 @@ def score_function(num_samples: int = 8) -> Estimator:
 
   def estimate(encoder, objective, params, inputs, target, key):
     losses, samples = _draw(
-      encoder, objective, params, inputs, target, key, num_samples,
+      encoder,
+      objective,
+      params,
+      inputs,
+      target,
+      key,
+      num_samples,
       neurons.bernoulli,
     )
     signal = jax.lax.stop_gradient(losses.total)

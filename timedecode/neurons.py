@@ -87,8 +87,9 @@ def lif(
 
   def init(key, bias_shape, fan_in):
     bound = 1.0 / np.sqrt(fan_in)
-    return LIFParams(jax.random.uniform(key, bias_shape, minval=-bound,
-                                        maxval=bound))
+    return LIFParams(
+      jax.random.uniform(key, bias_shape, minval=-bound, maxval=bound)
+    )
 
   def initial_state(shape):
     return LIFState(jnp.zeros(shape), jnp.zeros(shape))

@@ -50,8 +50,8 @@ def logistic(u: jax.Array, scale: float = 4.0) -> jax.Array:
 def fast_sigmoid(u: jax.Array, scale: float = 10.0) -> jax.Array:
   """``1 / (1 + scale |u|)^2``; area 2/scale, peak 1.
 
-  The paper's published code has scale 100, so narrow that few neurons learn;
-  10 is gentler.
+  The paper's published code has scale 100, a quarter of the peak at |u| =
+  0.01; the default is gentler.
 
   Args:
     u: potential from the threshold, any shape.

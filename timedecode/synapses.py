@@ -55,7 +55,7 @@ def raised_cosine_kernels(
     f, float32 [K, L], values in [0, 1], lag 0 first.
 
   Raises:
-    ValueError: a size below 1, several kernels of length 1, or mu <= 0.
+    ValueError: an argument outside these ranges.
   """
   _check_length("num_kernels", num_kernels)
   _check_length("length", length)
@@ -79,11 +79,8 @@ def exponential_kernel(decay: float, length: int) -> np.ndarray:
   """``decay^l`` for lags l = 0..length-1, float32 [length].
 
   Args:
-    decay: factor per step, in [0, 1).
-    length: number of lags in steps.
-
-  Raises:
-    ValueError: decay outside [0, 1) or length below 1.
+    decay: factor per step, in [0, 1); ValueError outside.
+    length: number of lags in steps, >= 1.
   """
   _check_decay("decay", decay)
   _check_length("length", length)
@@ -124,15 +121,10 @@ def lif_filter(
   """The double exponential of equations (1) and (2); its output is p.
 
   Args:
-    decay_current: b, in [0, 1).
-    decay_membrane: a, in [0, 1).
-    gain: "unit", g_s = 1-b and g_m = 1-a (a constant input of 1 ends at 1);
-      or "published", their reciprocals, as in the paper's code (ends at
-      4,444 with the default decays).
-
-  Raises:
-    ValueError: a decay outside [0, 1) or an unknown gain; from `run`, an
-      input that doesn't fit the state.
+    decay_current: b, in [0, 1); ValueError outside.
+    decay_membrane: a, in [0, 1); ValueError outside.
+    gain: "unit", g_s = 1-b and g_m = 1-a (an input of 1 at every step ends
+      at 1), or "published", their reciprocals (4,444 at the default decays).
   """
   _check_decay("decay_current", decay_current)
   _check_decay("decay_membrane", decay_membrane)
@@ -206,6 +198,25 @@ def _add_block(
   return total[num_steps:], total[:num_steps]
 
 
+def _checked_kernels(kernels, products, pending) -> np.ndarray:
+  """The kernels as float32 [K, L], or an error if the shapes don't fit."""
+  if isinstance(kernels, jax.core.Tracer):
+    raise ValueError("kernels: expected a concrete array, got a traced one")
+  kernels = np.asarray(kernels, np.float32)
+  if kernels.ndim != 2:
+    raise ValueError(f"kernels: expected shape [K, L], got {kernels.shape}")
+  shape, (num_kernels, length) = products.shape, kernels.shape
+  if len(shape) != 3 or shape[0] < 1 or shape[1] != num_kernels:
+    raise ValueError(
+      f"products: expected shape [T, {num_kernels}, N], T >= 1, got {shape}"
+    )
+  if pending.shape != (length - 1, shape[2]):
+    raise ValueError(
+      f"pending: expected shape {(length - 1, shape[2])}, got {pending.shape}"
+    )
+  return kernels
+
+
 def overlap_add(
   kernels: np.ndarray, products: jax.Array, pending: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -217,33 +228,17 @@ def overlap_add(
   Args:
     kernels: f, [K, L], lag 0 first; concrete, not traced.
     products: x, [T, K, N], say ``W_k s_t``; T >= 1.
-    pending: [L-1, N], what the steps before add to the next L-1 steps; zeros
+    pending: [L-1, N], what earlier steps still add to the next L-1; zeros
       at the start.
 
   Returns:
-    drive [T, N], and the pending contributions after the T steps, [L-1, N].
+    drive [T, N], and what is pending after the T steps, [L-1, N].
 
   Raises:
     ValueError: traced kernels or shapes that don't fit.
   """
-  if isinstance(kernels, jax.core.Tracer):
-    raise ValueError("kernels: expected a concrete array, got a traced one")
-  kernels = np.asarray(kernels)
-  if kernels.ndim != 2:
-    raise ValueError(f"kernels: expected shape [K, L], got {kernels.shape}")
-  kernels = kernels.astype(np.float32)
-  num_kernels, length = kernels.shape
-  if products.ndim != 3 or products.shape[1] != num_kernels:
-    raise ValueError(
-      f"products: expected shape [T, {num_kernels}, N], got {products.shape}"
-    )
-  num_steps, _, size = products.shape
-  if num_steps < 1:
-    raise ValueError(f"products: expected T >= 1, got {products.shape}")
-  if pending.shape != (length - 1, size):
-    raise ValueError(
-      f"pending: expected shape {(length - 1, size)}, got {pending.shape}"
-    )
+  kernels = _checked_kernels(kernels, products, pending)
+  num_steps = products.shape[0]
   if num_steps <= _WHOLE:
     pending, drive = _add_block(_band(kernels, num_steps), pending, products)
     return drive, pending

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from timedecode import bottleneck, encoder as encoder_lib
+from timedecode import bottleneck
+from timedecode import encoder as encoder_lib
 
 
 class ModelParams(NamedTuple):

