@@ -95,9 +95,8 @@ def test_raised_cosines_reject():
 
 
 def test_exponential_kernel():
-  np.testing.assert_allclose(
-    synapses.exponential_kernel(0.5, 4), [1, 0.5, 0.25, 0.125]
-  )
+  found = synapses.exponential_kernel(0.5, 4)
+  np.testing.assert_allclose(found, [1, 0.5, 0.25, 0.125])
   np.testing.assert_array_equal(synapses.exponential_kernel(0, 3), [1, 0, 0])
   with pytest.raises(ValueError, match="decay: .*got 1"):
     synapses.exponential_kernel(1, 4)
@@ -119,7 +118,7 @@ def test_lif_filter_matches_the_loop(gain):
 
 
 @pytest.mark.parametrize(
-  ("gain", "level"), [("unit", 1.0), ("published", 4444.4)]
+  ("gain", "level"), [("unit", 1), ("published", 4444.4)]
 )
 def test_lif_filter_steady_state(gain, level):
   synapse = synapses.lif_filter(gain=gain)
@@ -189,12 +188,15 @@ def test_causal_filter_rejects():
     synapses.causal_filter(np.ones((1, 5)), np.float32(1))
 
 
-@pytest.mark.parametrize("num_steps", [1, 4, 30, 64, 65, 96, 107])
-def test_overlap_add_batched_matches_the_loop(num_steps):
+@pytest.mark.parametrize(
+  ("num_steps", "length"),
+  [(1, 10), (4, 10), (30, 1), (64, 10), (65, 40), (96, 10), (107, 1)],
+)
+def test_overlap_add_batched_matches_the_loop(num_steps, length):
   rng = np.random.default_rng(num_steps)
-  kernels = rng.normal(size=(3, 10)).astype(np.float32)
+  kernels = rng.normal(size=(3, length)).astype(np.float32)
   products = rng.normal(size=(2, num_steps, 3, 2)).astype(np.float32)
-  pending = rng.normal(size=(2, 9, 2)).astype(np.float32)
+  pending = rng.normal(size=(2, length - 1, 2)).astype(np.float32)
   run = jax.jit(jax.vmap(lambda x, p: synapses.overlap_add(kernels, x, p)))
   found = run(products, pending)
   for i in range(2):
@@ -216,14 +218,6 @@ def test_overlap_add_in_chunks_is_the_whole(cuts):
     parts.append(part)
   np.testing.assert_allclose(np.concatenate(parts), whole, rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(pending, end, rtol=1e-4, atol=1e-5)
-
-
-def test_overlap_add_of_one_lag_carries_nothing():
-  products = np.arange(8, dtype=np.float32).reshape(4, 2, 1)
-  kernels = np.array([[1.0], [10.0]], np.float32)
-  drive, pending = synapses.overlap_add(kernels, products, jnp.zeros((0, 1)))
-  np.testing.assert_allclose(drive[:, 0], [10, 32, 54, 76])
-  assert pending.shape == (0, 1)
 
 
 def test_overlap_add_is_the_summed_causal_filter_of_weighted_spikes():

@@ -18,6 +18,7 @@ Lag 0 is the current step. The past before a train is zero, or is carried as
 state, so that a long train can be fed in chunks.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -48,14 +49,11 @@ def raised_cosine_kernels(
 
   Args:
     num_kernels: K; a single kernel peaks at lag 0.
-    length: L in steps, at least 2 where K > 1.
-    mu: > 0; larger makes each bump narrower.
+    length: L in steps, at least 2 where K > 1; ValueError otherwise.
+    mu: > 0, ValueError otherwise; larger makes each bump narrower.
 
   Returns:
     f, float32 [K, L], values in [0, 1], lag 0 first.
-
-  Raises:
-    ValueError: an argument outside these ranges.
   """
   _check_length("num_kernels", num_kernels)
   _check_length("length", length)
@@ -68,7 +66,7 @@ def raised_cosine_kernels(
   log_lags = np.log(np.arange(length) + length / 10)
   centres = np.linspace(log_lags[0], log_lags[-1], num_kernels)
   # One lag has no extent; any spacing then gives the kernel [1].
-  extent = log_lags[-1] - log_lags[0] if length > 1 else 1.0
+  extent = log_lags[-1] - log_lags[0] or 1.0
   spacing = extent / max(num_kernels - 1, 1)
   phases = (log_lags[None, :] - centres[:, None]) * mu * np.pi / spacing
   kernels = (np.cos(np.clip(phases, -np.pi, np.pi)) + 1) / 2
@@ -102,12 +100,7 @@ class Filter(NamedTuple):
 
 
 class LIFTraces(NamedTuple):
-  """State of `lif_filter`.
-
-  Attributes:
-    current: q, the synaptic current, of the shape of one step's input.
-    membrane: p, the membrane trace, of the same shape.
-  """
+  """current: q, membrane: p, each of the shape of one step's input."""
 
   current: jax.Array
   membrane: jax.Array
@@ -156,14 +149,11 @@ def causal_filter(kernels: jax.Array, x: jax.Array) -> jax.Array:
   """Every kernel on every neuron, ``sum_l f_k(l) x_{t-l}``, zero past.
 
   Args:
-    kernels: f, [K, L], lag 0 first.
-    x: [T, ...].
+    kernels: f, [K, L], lag 0 first; ValueError for another rank.
+    x: [T, ...]; ValueError without a time axis.
 
   Returns:
     [T, K, ...].
-
-  Raises:
-    ValueError: kernels of another rank, or x without a time axis.
   """
   kernels, x = jnp.asarray(kernels), jnp.asarray(x)
   if kernels.ndim != 2:
@@ -180,9 +170,8 @@ def causal_filter(kernels: jax.Array, x: jax.Array) -> jax.Array:
 def _band(kernels: np.ndarray, num_steps: int) -> np.ndarray:
   """[T+L-1, T, K], entry (t, s, k) = f_k(t-s): input s on output t."""
   num_kernels, length = kernels.shape
-  band = np.zeros(
-    (num_steps + length - 1, num_steps, num_kernels), kernels.dtype
-  )
+  shape = (num_steps + length - 1, num_steps, num_kernels)
+  band = np.zeros(shape, kernels.dtype)
   for step in range(num_steps):
     band[step : step + length, step] = kernels.T
   return band
@@ -233,9 +222,7 @@ def overlap_add(
 
   Returns:
     drive [T, N], and what is pending after the T steps, [L-1, N].
-
-  Raises:
-    ValueError: traced kernels or shapes that don't fit.
+    ValueError for traced kernels or shapes that don't fit.
   """
   kernels = _checked_kernels(kernels, products, pending)
   num_steps = products.shape[0]
@@ -245,22 +232,18 @@ def overlap_add(
   return _overlap_add_blocks(kernels, products, pending)
 
 
-def _overlap_add_blocks(
-  kernels: np.ndarray, products: jax.Array, pending: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _overlap_add_blocks(kernels, products, pending):
   """The same in blocks of `_BLOCK` steps: the cost is linear in T."""
   num_steps, num_kernels, size = products.shape
-  num_blocks, rest = divmod(num_steps, _BLOCK)
-  band = _band(kernels, _BLOCK)
+  cut = num_steps - num_steps % _BLOCK
   pending, drive = jax.lax.scan(
-    lambda carry, block: _add_block(band, carry, block),
+    functools.partial(_add_block, _band(kernels, _BLOCK)),
     pending,
-    products[: num_steps - rest].reshape(num_blocks, _BLOCK, num_kernels, size),
+    products[:cut].reshape(-1, _BLOCK, num_kernels, size),
   )
-  drive = drive.reshape(num_steps - rest, size)
-  if rest:
-    pending, last = _add_block(
-      _band(kernels, rest), pending, products[num_steps - rest :]
-    )
+  drive = drive.reshape(cut, size)
+  if cut < num_steps:
+    band = _band(kernels, num_steps - cut)
+    pending, last = _add_block(band, pending, products[cut:])
     drive = jnp.concatenate([drive, last])
   return drive, pending
