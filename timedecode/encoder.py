@@ -282,8 +282,10 @@ def make_encoder(
 
   def init_layers(key):
     shapes, params = [input_shape], []
-    for layer, key in zip(layers, jax.random.split(key, len(layers) + 1)):
-      layer_params, shape = layer.init(key, shapes[-1])
+    for layer, layer_key in zip(
+      layers, jax.random.split(key, max(len(layers), 1)), strict=False
+    ):
+      layer_params, shape = layer.init(layer_key, shapes[-1])
       params.append(layer_params)
       shapes.append(tuple(shape))
     return params, shapes

@@ -1,0 +1,5 @@
+"""Packaging; everything is in setup.cfg."""
+
+import setuptools
+
+setuptools.setup()
