@@ -11,8 +11,8 @@ import pathlib
 from absl import app, flags
 from ml_collections import ConfigDict
 
-from experiments import finish, loop
-from timedecode import checkpoint, datasets
+from experiments import build, finish, loop, workdir
+from timedecode import datasets
 from timedecode import judge as judge_lib
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
@@ -24,28 +24,26 @@ def evaluate(folder: pathlib.Path) -> dict:
   if not path.exists():
     raise ValueError(f"workdir: expected a run's folder, {path} is missing")
   config = ConfigDict(json.loads(path.read_text()))
-  loop.validate(config)
-  places = {config.view: folder}
-  if config.baseline_view:
-    places[config.baseline_view] = folder / "baseline"
-  states = {}
-  for view, place in places.items():
-    model, ann, optimizer = loop.build(config, view)
-    template = loop.init_state(config, model, ann, optimizer)
-    state, _ = checkpoint.load(place / "checkpoint", template)
-    states[view] = model, state
+  build.validate(config)
+  runs = {
+    view: loop.prepare(config, view, place)
+    for view, place in workdir.places(config, folder).items()
+  }
+  for run in runs.values():
+    if not int(run.state.step):
+      raise ValueError(f"workdir: {run.folder} holds no checkpoint")
   splits = datasets.load(config.data.source, config.data.split_seed)
   judge_params = judge_lib.load_or_train(
-    splits.train, datasets.cache_folder()
+    splits.train, datasets.cache_folder(), config.judge_epochs
   ).params
   clean = finish.clean_accuracy(judge_params, splits.test)
   result = {}
-  for view, (model, state) in states.items():
+  for view, run in runs.items():
     figures, _ = finish.judge_test(
-      config, splits, judge_params, model, state.params
+      config, splits, judge_params, run.model, run.state.params
     )
     result[view] = figures | {
-      "step": int(state.step),
+      "step": int(run.state.step),
       "data_source": splits.source,
       "split": "test",
       "judge_clean_accuracy": clean,
@@ -54,6 +52,7 @@ def evaluate(folder: pathlib.Path) -> dict:
 
 
 def main(argv):
+  """Parses the flags, judges, and turns errors of use into one line."""
   if len(argv) > 1 or not _WORKDIR.value:
     raise app.UsageError("expected --workdir=DIR and nothing else")
   folder = pathlib.Path(_WORKDIR.value)

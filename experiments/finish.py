@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import loop
+from experiments import build, scoring
 from timedecode import judge as judge_lib
 from timedecode import plots
 
@@ -21,7 +21,7 @@ LABELS = {
 
 def judge_test(config, splits, judge_params, model, params):
   """Test figures with `eval_samples` samples of y; also reconstructions."""
-  evaluate = loop.make_evaluator(
+  evaluate = scoring.make_evaluator(
     config, model, judge_params, config.eval_samples
   )
   return evaluate(params, splits.test, jax.random.key(config.seed + 2))
@@ -64,23 +64,28 @@ def summarise(config, splits, seconds, figures, baseline, clean, versions):
   }
 
 
-def finish(config, splits, judge_params, trained, folder, versions) -> dict:
+def finish(config, splits, judge_params, runs, folder, versions) -> dict:
   """Judges every trained model on the test set, draws, and sums up.
 
   Args:
-    trained: view -> (state, model, seconds), the first one learned.
+    config: of the run.
+    splits: `datasets.Splits`.
+    judge_params: of the judge.
+    runs: view -> `loop.Run`, the learned one first.
+    folder: of the results.
+    versions: package -> version, for the summary.
   """
   figures, decoded = {}, {}
-  for view, (state, model, _) in trained.items():
+  for view, run in runs.items():
     figures[view], decoded[view] = judge_test(
-      config, splits, judge_params, model, state.params
+      config, splits, judge_params, run.model, run.state.params
     )
   clean = clean_accuracy(judge_params, splits.test)
   summary = summarise(
-    config, splits, trained[config.view][2], figures[config.view],
+    config, splits, runs[config.view].seconds, figures[config.view],
     figures.get(config.baseline_view), clean, versions,
   )  # fmt: skip
-  draw(config, splits, trained, decoded, folder)
+  draw(config, splits, runs, decoded, folder / "figures")
   (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
   for view, found in figures.items():
     print(
@@ -94,42 +99,38 @@ def finish(config, splits, judge_params, trained, folder, versions) -> dict:
   return summary
 
 
-def draw(config, splits, trained, decoded, folder: pathlib.Path) -> None:
+def draw(config, splits, runs, decoded, place: pathlib.Path) -> None:
   """Reconstructions of ten digits, a raster and the learning curves."""
-  place = folder / "figures"
   place.mkdir(exist_ok=True)
   chosen = [int(np.argmax(splits.test.labels == digit)) for digit in range(10)]
   originals = splits.test.images[chosen] / 255.0
   rows = {LABELS[view]: found[chosen] for view, found in decoded.items()}
-  title = (
-    f"{config.name}: test images of {splits.source},"
-    f" {config.encoder.num_readout} readout neurons, one sample of y"
-  )
+  name = f"{config.name}, {config.encoder.num_readout} readout neurons"
+  title = f"{name}: test images of {splits.source}, one sample of y each"
   plots.reconstructions(place / "reconstructions.png", originals, rows, title)
-  curves = {
-    LABELS[view]: loop.read_rows(
-      (folder / "baseline" if view == config.baseline_view else folder)
-      / "metrics.jsonl"
-    )
-    for view in trained
-  }
-  plots.learning_curves(place / "learning_curves.png", curves, title)
-  draw_raster(config, splits, trained[config.view], chosen[3], place, title)
-
-
-def draw_raster(config, splits, trained, index, place, title) -> None:
-  """All spikes of one test image."""
-  state, model, _ = trained
-  keys = loop.example_keys(jax.random.key(config.seed + 3), 1)
-  images = splits.test.images[index : index + 1]
-  inputs, target = loop.encode_images(config, images, keys)
-  sample = jax.jit(model.encoder.sample)(
-    state.params.encoder, inputs[:, 0], keys[0]
+  curves = {LABELS[view]: run.rows for view, run in runs.items()}
+  plots.learning_curves(
+    place / "learning_curves.png",
+    curves,
+    f"{name}: {len(splits.validation.images)} validation images of"
+    f" {splits.source}",
   )
-  outputs = model.decode(state.params.decoder, model.view(sample.spikes))
+  title = f"{name}: a test image of {splits.source}, one sample of y"
+  run = runs[config.view]
+  draw_raster(config, splits, run, chosen[3], place / "raster.png", title)
+
+
+def draw_raster(config, splits, run, index, path, title) -> None:
+  """All spikes of one test image."""
+  model, params = run.model, run.state.params
+  keys = build.example_keys(jax.random.key(config.seed + 3), 1)
+  images = splits.test.images[index : index + 1]
+  inputs, target = build.encode_images(config, images, keys)
+  sample = jax.jit(model.encoder.sample)(params.encoder, inputs[:, 0], keys[0])
+  outputs = model.decode(params.decoder, model.view(sample.spikes))
   flat = lambda spikes: np.asarray(spikes).reshape(len(spikes), -1)
   plots.raster(
-    place / "raster.png",
+    path,
     flat(inputs[:, 0]),
     [flat(hidden) for hidden in sample.hidden],
     np.asarray(sample.spikes),

@@ -8,15 +8,13 @@ command line continues a run that was interrupted.
 """
 
 import datetime
-import importlib.metadata
-import json
 import pathlib
 import time
 
 from absl import app, flags
 from ml_collections import config_flags
 
-from experiments import finish, loop
+from experiments import build, finish, loop, workdir
 from timedecode import datasets
 from timedecode import judge as judge_lib
 
@@ -29,55 +27,17 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of results; default runs/<config>-<date>."
 )
-PACKAGES = ("timedecode", "jax", "jaxlib", "flax", "optax", "numpy")
-
-
-def open_workdir(config, folder: pathlib.Path) -> None:
-  """Makes the folder; refuses one that holds another configuration's run."""
-  path = folder / "config.json"
-  ours = json.loads(config.to_json_best_effort())
-  if path.exists():
-    theirs = json.loads(path.read_text())
-    names = sorted(
-      name
-      for name in {*_flat(ours), *_flat(theirs)}
-      if _flat(ours).get(name) != _flat(theirs).get(name)
-    )
-    if names:
-      raise ValueError(
-        f"workdir: {folder} holds a run of another configuration (differs in"
-        f" {', '.join(names)}); choose an empty folder, or the same flags to"
-        " continue"
-      )
-    return
-  if folder.exists() and any(folder.iterdir()):
-    raise ValueError(
-      f"workdir: expected an empty folder or an earlier run, got {folder} with"
-      " other files and no config.json"
-    )
-  folder.mkdir(parents=True, exist_ok=True)
-  path.write_text(json.dumps(ours, indent=2) + "\n")
-
-
-def _flat(tree, prefix=""):
-  if not isinstance(tree, dict):
-    return {prefix: tree}
-  parts = [
-    _flat(value, f"{prefix}.{name}".strip(".")) for name, value in tree.items()
-  ]
-  return {name: value for part in parts for name, value in part.items()}
-
-
-def versions() -> dict[str, str]:
-  """Versions of what a result depends on."""
-  return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 def run(config, folder: pathlib.Path) -> dict:
   """The whole job; returns the summary that it writes."""
   start = time.perf_counter()
-  loop.validate(config)
-  open_workdir(config, folder)
+  build.validate(config)
+  workdir.claim(config, folder)
+  runs = {
+    view: loop.prepare(config, view, place)
+    for view, place in workdir.places(config, folder).items()
+  }
   splits = datasets.load(config.data.source, config.data.split_seed)
   print(
     f"data {splits.source}: {len(splits.train.images)} training,"
@@ -85,23 +45,19 @@ def run(config, folder: pathlib.Path) -> dict:
     f" {len(splits.test.images)} test images; results in {folder}"
   )
   judge_params = judge_lib.load_or_train(
-    splits.train, datasets.cache_folder()
+    splits.train, datasets.cache_folder(), config.judge_epochs
   ).params
-  runs = {config.view: folder}
-  if config.baseline_view:
-    runs[config.baseline_view] = folder / "baseline"
-  trained = {}
-  for view, place in runs.items():
-    place.mkdir(exist_ok=True)
-    trained[view] = loop.train(config, view, splits, judge_params, place)
+  for view, prepared in runs.items():
+    runs[view] = loop.train(config, prepared, splits, judge_params)
   summary = finish.finish(
-    config, splits, judge_params, trained, folder, versions()
+    config, splits, judge_params, runs, folder, workdir.versions()
   )
   print(f"total {time.perf_counter() - start:.0f} s; results in {folder}")
   return summary
 
 
 def main(argv):
+  """Parses the flags, runs, and turns errors of use into one line."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {argv[1:]}")
   config = _CONFIG.value

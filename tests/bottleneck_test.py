@@ -106,7 +106,7 @@ def _marginals(step_logs, patterns):
   result = np.zeros((len(patterns), num_steps))
   for i, pattern in enumerate(patterns):
     for t in range(num_steps):
-      same = lambda n: (patterns[:, :n] == pattern[:n]).all(axis=(1, 2))
+      same = lambda n, p=pattern: (patterns[:, :n] == p[:n]).all(axis=(1, 2))
       result[i, t] = np.log(total[same(t + 1)].sum() / total[same(t)].sum())
   return result
 

@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
   config.decoder = "mlp"  # linear, mlp or conv.
   config.decoder_width = 512  # Hidden units of the mlp; 0: half its inputs.
   config.eval_every = 500  # Steps between evaluations on validation, >= 1.
+  config.judge_epochs = 40  # Passes of the judge over clean images, >= 1.
   config.eval_samples = 4  # Samples of y per image on the test set, >= 1.
 
   config.data = ConfigDict()

@@ -14,6 +14,7 @@ def get_config():
   config.num_steps = 10
   config.eval_every = 20
   config.eval_samples = 2
+  config.judge_epochs = 2
   config.baseline_view = "rate"
   config.encoder.hidden = (32,)
   config.decoder_width = 32

@@ -1,0 +1,176 @@
+"""From a configuration to a model: checks, networks, optimiser, inputs."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from timedecode import (
+  bottleneck,
+  coding,
+  decoder,
+  encoder,
+  estimators,
+  neurons,
+  readout,
+  surrogate,
+  synapses,
+  training,
+)
+
+NUM_PIXELS = 784
+CHOICES = {
+  "estimator": tuple(estimators.ESTIMATORS),
+  "credit": ("bptt",),
+  "prior": ("independent",),
+  "decoder": ("linear", "mlp", "conv"),
+  "view": ("full", "window", "rate", "first_spike"),
+  "baseline_view": ("", "full", "window", "rate", "first_spike"),
+  "data.coding": ("latency", "rate"),
+  "encoder.kind": ("dense", "convolutional"),
+  "encoder.gain": ("unit", "published"),
+  "optimizer.name": ("adam", "sgd"),
+}
+AT_LEAST = {
+  "seed": 0, "steps": 1, "batch_size": 1, "num_steps": 2, "num_samples": 1,
+  "window": 1, "decoder_width": 0, "eval_every": 1, "eval_samples": 1,
+  "data.split_seed": 0, "data.max_shift": 0, "encoder.num_readout": 1,
+  "optimizer.max_norm": 0, "judge_epochs": 1,
+}  # fmt: skip
+
+
+def _field(config, name):
+  return functools.reduce(lambda c, part: c[part], name.split("."), config)
+
+
+def validate(config) -> None:
+  """Raises ValueError that names the first field out of its range."""
+  for name, choices in CHOICES.items():
+    if _field(config, name) not in choices:
+      raise ValueError(
+        f"config.{name}: expected one of {', '.join(map(repr, choices))}, got"
+        f" {_field(config, name)!r}"
+      )
+  for name, least in AT_LEAST.items():
+    value = _field(config, name)
+    if not math.isfinite(value) or value < least:
+      raise ValueError(f"config.{name}: expected >= {least}, got {value}")
+  bottleneck.check_beta(config.beta)
+  bottleneck.check_prior_rate(config.prior_rate)
+  for name in ("optimizer.learning_rate", "encoder.weight_scale"):
+    value = _field(config, name)
+    if not (math.isfinite(value) and value > 0):
+      raise ValueError(f"config.{name}: expected > 0, got {value}")
+  if not 0 <= config.optimizer.final_fraction <= 1:
+    raise ValueError(
+      "config.optimizer.final_fraction: expected a number in [0, 1], got"
+      f" {config.optimizer.final_fraction}"
+    )
+  if config.baseline_view == config.view:
+    raise ValueError(
+      f"config.baseline_view: expected another view than view, got"
+      f" {config.view!r} for both"
+    )
+  if "window" in (config.view, config.baseline_view) and (
+    config.window > config.num_steps
+  ):
+    raise ValueError(
+      f"config.window: expected at most num_steps = {config.num_steps}, got"
+      f" {config.window}"
+    )
+  surrogate.get(config.encoder.surrogate)
+  estimators.ESTIMATORS[config.estimator](config.num_samples)
+
+
+def build_encoder(config) -> encoder.Encoder:
+  """The encoding SNN that a configuration asks for."""
+  choices = config.encoder
+  options = dict(
+    neuron=neurons.lif(surrogate.get(choices.surrogate)),
+    synapse=synapses.lif_filter(gain=choices.gain),
+    weight_scale=choices.weight_scale,
+  )
+  if choices.kind == "dense":
+    layers = [encoder.dense(size, **options) for size in choices.hidden]
+    shape = (NUM_PIXELS,)
+  else:
+    layers = [encoder.convolutional(size, **options) for size in choices.hidden]
+    shape = (28, 28)
+  return encoder.make_encoder(
+    shape, layers, choices.num_readout, lateral=choices.lateral
+  )
+
+
+def build(config, view: str):
+  """Model, flax decoder and optimiser for one view of the spikes."""
+  snn = build_encoder(config)
+  options = {}
+  if config.decoder == "mlp":
+    options["width"] = config.decoder_width or None
+  ann = decoder.make(config.decoder, NUM_PIXELS, **options)
+  view_options = {"length": config.window} if view == "window" else {}
+  losses = functools.partial(
+    bottleneck.vdib,
+    beta=config.beta,
+    prior=bottleneck.independent_prior(config.prior_rate),
+  )
+  model = training.Model(
+    snn, ann.apply, readout.view(view, **view_options), losses
+  )
+  return model, ann, build_optimizer(config)
+
+
+def build_optimizer(config) -> optax.GradientTransformation:
+  """Adam or SGD with cosine decay and optional clipping."""
+  choices = config.optimizer
+  schedule = optax.cosine_decay_schedule(
+    choices.learning_rate, config.steps, choices.final_fraction
+  )
+  rule = {"adam": optax.adam, "sgd": optax.sgd}[choices.name](schedule)
+  if choices.max_norm:
+    rule = optax.chain(optax.clip_by_global_norm(choices.max_norm), rule)
+  return rule
+
+
+def init_state(config, model, ann, optimizer) -> training.TrainState:
+  """Parameters from the seed, at step 0."""
+  key_encoder, key_decoder = jax.random.split(jax.random.key(config.seed))
+  silent = jnp.zeros((config.num_steps, config.encoder.num_readout))
+  params = training.ModelParams(
+    model.encoder.init(key_encoder),
+    ann.init(key_decoder, model.view(silent)),
+  )
+  return training.init_state(params, optimizer)
+
+
+def _shift(image, key, max_shift):
+  """The image moved by up to `max_shift` pixels each way, zeros moved in."""
+  offset = jax.random.randint(key, (2,), 0, 2 * max_shift + 1)
+  padded = jnp.pad(image, max_shift)
+  return jax.lax.dynamic_slice(padded, tuple(offset), image.shape)
+
+
+def encode_images(config, images, keys, max_shift=0):
+  """Images uint8 [B, 28, 28] -> spikes [T, B, ...], targets [B, 784]."""
+
+  def one(image, key):
+    key_shift, key_code = jax.random.split(key)
+    values = image.astype(jnp.float32) / 255.0
+    if max_shift:
+      values = _shift(values, key_shift, max_shift)
+    if config.encoder.kind == "dense":
+      values = values.reshape(-1)
+    if config.data.coding == "latency":
+      spikes = coding.latency_encode(values, config.num_steps)
+    else:
+      spikes = coding.rate_encode(key_code, values, config.num_steps)
+    return spikes, values.reshape(-1)
+
+  return jax.vmap(one, out_axes=(1, 0))(images, keys)
+
+
+def example_keys(key, batch_size):
+  """One key per position in the global batch."""
+  return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(batch_size))
