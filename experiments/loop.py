@@ -62,7 +62,8 @@ def _check_finite(step, metrics_, rows, folder):
   _write_json(path, {"step": step, "last_finite": last})
   raise NonFiniteLossError(
     f"the loss of step {step} is {float(metrics_.loss)}; the last finite"
-    f" metrics are in {path}, and the checkpoint there is of the last evaluation."
+    f" metrics are in {path}, and the checkpoint beside it is of the last"
+    " evaluation."
     " Try a smaller optimizer.learning_rate."
   )
 

@@ -118,9 +118,9 @@ def _diagnose(layers, sample, gradients) -> Diagnostics:
     else:
       peak = layer.derivative(jnp.zeros(()))
       active.append(jnp.mean(layer.derivative(potential) > 0.01 * peak))
-  norms = [optax.global_norm(g) for g in gradients.encoder.hidden]
-  norms += [optax.global_norm(gradients.encoder.readout)]
-  norms += [optax.global_norm(gradients.decoder)]
+  norms = [optax.tree.norm(g) for g in gradients.encoder.hidden]
+  norms += [optax.tree.norm(gradients.encoder.readout)]
+  norms += [optax.tree.norm(gradients.decoder)]
   stack = lambda values: jnp.stack(values) if values else jnp.zeros((0,))
   return Diagnostics(*map(stack, (rates, silent, saturated, active, norms)))
 
