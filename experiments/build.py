@@ -10,6 +10,7 @@ import optax
 from timedecode import (
   bottleneck,
   coding,
+  datasets,
   decoder,
   encoder,
   estimators,
@@ -28,6 +29,7 @@ CHOICES = {
   "decoder": ("linear", "mlp", "conv"),
   "view": ("full", "window", "rate", "first_spike"),
   "baseline_view": ("", "full", "window", "rate", "first_spike"),
+  "data.source": datasets.SOURCES,
   "data.coding": ("latency", "rate"),
   "encoder.kind": ("dense", "convolutional"),
   "encoder.gain": ("unit", "published"),
@@ -41,26 +43,27 @@ AT_LEAST = {
 }  # fmt: skip
 
 
-def _field(config, name):
+def field(config, name: str):
+  """The value of a field by its dotted name."""
   return functools.reduce(lambda c, part: c[part], name.split("."), config)
 
 
 def validate(config) -> None:
   """Raises ValueError that names the first field out of its range."""
   for name, choices in CHOICES.items():
-    if _field(config, name) not in choices:
+    if field(config, name) not in choices:
       raise ValueError(
         f"config.{name}: expected one of {', '.join(map(repr, choices))}, got"
-        f" {_field(config, name)!r}"
+        f" {field(config, name)!r}"
       )
   for name, least in AT_LEAST.items():
-    value = _field(config, name)
+    value = field(config, name)
     if not math.isfinite(value) or value < least:
       raise ValueError(f"config.{name}: expected >= {least}, got {value}")
   bottleneck.check_beta(config.beta)
   bottleneck.check_prior_rate(config.prior_rate)
   for name in ("optimizer.learning_rate", "encoder.weight_scale"):
-    value = _field(config, name)
+    value = field(config, name)
     if not (math.isfinite(value) and value > 0):
       raise ValueError(f"config.{name}: expected > 0, got {value}")
   if not 0 <= config.optimizer.final_fraction <= 1:
@@ -136,13 +139,18 @@ def build_optimizer(config) -> optax.GradientTransformation:
 
 def init_state(config, model, ann, optimizer) -> training.TrainState:
   """Parameters from the seed, at step 0."""
-  key_encoder, key_decoder = jax.random.split(jax.random.key(config.seed))
-  silent = jnp.zeros((config.num_steps, config.encoder.num_readout))
-  params = training.ModelParams(
-    model.encoder.init(key_encoder),
-    ann.init(key_decoder, model.view(silent)),
-  )
-  return training.init_state(params, optimizer)
+
+  @jax.jit
+  def init(key):
+    key_encoder, key_decoder = jax.random.split(key)
+    silent = jnp.zeros((config.num_steps, config.encoder.num_readout))
+    params = training.ModelParams(
+      model.encoder.init(key_encoder),
+      ann.init(key_decoder, model.view(silent)),
+    )
+    return training.init_state(params, optimizer)
+
+  return init(jax.random.key(config.seed))
 
 
 def _shift(image, key, max_shift):

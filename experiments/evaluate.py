@@ -8,14 +8,12 @@ Prints the figures and writes them to DIR/evaluation.json.
 import json
 import pathlib
 
-from absl import app, flags
+from absl import app
 from ml_collections import ConfigDict
 
 from experiments import build, finish, loop, workdir
 from timedecode import datasets
 from timedecode import judge as judge_lib
-
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
 
 
 def evaluate(folder: pathlib.Path) -> dict:
@@ -39,9 +37,7 @@ def evaluate(folder: pathlib.Path) -> dict:
   clean = finish.clean_accuracy(judge_params, splits.test)
   result = {}
   for view, run in runs.items():
-    figures, _ = finish.judge_test(
-      config, splits, judge_params, run.model, run.state.params
-    )
+    figures, _ = finish.judge_test(config, splits, judge_params, run)
     result[view] = figures | {
       "step": int(run.state.step),
       "data_source": splits.source,
@@ -53,9 +49,9 @@ def evaluate(folder: pathlib.Path) -> dict:
 
 def main(argv):
   """Parses the flags, judges, and turns errors of use into one line."""
-  if len(argv) > 1 or not _WORKDIR.value:
+  if len(argv) > 1 or not workdir.FOLDER.value:
     raise app.UsageError("expected --workdir=DIR and nothing else")
-  folder = pathlib.Path(_WORKDIR.value)
+  folder = pathlib.Path(workdir.FOLDER.value)
   try:
     result = evaluate(folder)
   except ValueError as error:

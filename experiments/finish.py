@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, scoring
+from experiments import build
 from timedecode import judge as judge_lib
 from timedecode import plots
 
@@ -19,12 +19,12 @@ LABELS = {
 }
 
 
-def judge_test(config, splits, judge_params, model, params):
+def judge_test(config, splits, judge_params, run):
   """Test figures with `eval_samples` samples of y; also reconstructions."""
-  evaluate = scoring.make_evaluator(
-    config, model, judge_params, config.eval_samples
+  key = jax.random.key(config.seed + 2)
+  return run.evaluate(
+    judge_params, run.state.params, splits.test, key, config.eval_samples
   )
-  return evaluate(params, splits.test, jax.random.key(config.seed + 2))
 
 
 def clean_accuracy(judge_params, data) -> float:
@@ -77,9 +77,7 @@ def finish(config, splits, judge_params, runs, folder, versions) -> dict:
   """
   figures, decoded = {}, {}
   for view, run in runs.items():
-    figures[view], decoded[view] = judge_test(
-      config, splits, judge_params, run.model, run.state.params
-    )
+    figures[view], decoded[view] = judge_test(config, splits, judge_params, run)
   clean = clean_accuracy(judge_params, splits.test)
   summary = summarise(
     config, splits, runs[config.view].seconds, figures[config.view],

@@ -105,6 +105,7 @@ class Run(NamedTuple):
     folder: of its metrics and checkpoint.
     model: `training.Model`.
     optimizer: optax transformation.
+    evaluate: see `scoring.make_evaluator`.
     state: `training.TrainState`, fresh or from the checkpoint.
     seconds: of training so far, without evaluations and compilation.
     rows: of the metrics file up to the checkpoint.
@@ -114,6 +115,7 @@ class Run(NamedTuple):
   folder: pathlib.Path
   model: training.Model
   optimizer: Any
+  evaluate: Any
   state: training.TrainState
   seconds: float
   rows: list[dict]
@@ -134,7 +136,8 @@ def prepare(config, view: str, folder: pathlib.Path) -> Run:
     seconds = meta["train_seconds"]
     rows = read_rows(folder / "metrics.jsonl")
     rows = [row for row in rows if row["step"] <= int(state.step)]
-  return Run(view, folder, model, optimizer, state, seconds, rows)
+  evaluate = scoring.make_evaluator(config, model)
+  return Run(view, folder, model, optimizer, evaluate, state, seconds, rows)
 
 
 def train(config, run: Run, splits, judge_params, report=print) -> Run:
@@ -145,7 +148,6 @@ def train(config, run: Run, splits, judge_params, report=print) -> Run:
     report(f"[{run.view}] continues from step {first} in {run.folder}")
   lines.write_text("".join(json.dumps(row) + "\n" for row in run.rows))
   step_function = make_step(config, run.model, run.optimizer)
-  evaluate = scoring.make_evaluator(config, run.model, judge_params, 1)
   images = jnp.asarray(splits.train.images)
   key_train, key_eval = jax.random.split(jax.random.key(config.seed + 1))
   timer, state, rows, pending = Timer(run.seconds), run.state, run.rows, None
@@ -164,7 +166,9 @@ def train(config, run: Run, splits, judge_params, report=print) -> Run:
     if now:
       _check_finite(step + 1, metrics_, rows, run.folder)
       timer.stop()
-      figures, _ = evaluate(state.params, splits.validation, key_eval)
+      figures, _ = run.evaluate(
+        judge_params, state.params, splits.validation, key_eval
+      )
       row = _row(config, splits.source, step + 1, timer, metrics_, figures)
       rows = [*rows, row]
       with lines.open("a") as file:

@@ -11,7 +11,7 @@ import datetime
 import pathlib
 import time
 
-from absl import app, flags
+from absl import app
 from ml_collections import config_flags
 
 from experiments import build, finish, loop, workdir
@@ -24,15 +24,14 @@ _CONFIG = config_flags.DEFINE_config_file(
   "Configuration file; --config.field=value overrides a field.",
   lock_config=True,
 )
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Folder of results; default runs/<config>-<date>."
-)
 
 
 def run(config, folder: pathlib.Path) -> dict:
   """The whole job; returns the summary that it writes."""
   start = time.perf_counter()
   build.validate(config)
+  for view in (config.view, config.baseline_view or config.view):
+    build.build(config, view)
   workdir.claim(config, folder)
   runs = {
     view: loop.prepare(config, view, place)
@@ -62,7 +61,7 @@ def main(argv):
     raise app.UsageError(f"unexpected arguments: {argv[1:]}")
   config = _CONFIG.value
   stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-  folder = _WORKDIR.value or f"runs/{config.name}-{stamp}"
+  folder = workdir.FOLDER.value or f"runs/{config.name}-{stamp}"
   try:
     run(config, pathlib.Path(folder))
   except (ValueError, loop.NonFiniteLossError) as error:

@@ -62,6 +62,11 @@ class LeNet5(nn.Module):
     return nn.Dense(10)(hidden)
 
 
+@jax.jit
+def _init(key: jax.Array) -> Any:
+  return LeNet5().init(key, jnp.zeros((28, 28)))
+
+
 def logits(params: Any, images: jax.Array) -> jax.Array:
   """Images [N, 28, 28] in [0, 1] -> logits [N, 10]."""
   return jax.vmap(functools.partial(LeNet5().apply, params))(images)
@@ -139,7 +144,7 @@ def train(
     return optax.apply_updates(params, updates), state, loss
 
   key_init, key_steps = jax.random.split(jax.random.key(seed))
-  params = LeNet5().init(key_init, jnp.zeros((28, 28)))
+  params = _init(key_init)
   state = optimizer.init(params)
   for index in range(num_steps):
     indices = datasets.batch_indices(len(images), BATCH_SIZE, seed, index)
@@ -176,11 +181,11 @@ def load_or_train(
     report: called with lines of progress.
   """
   path = folder / f"judge-{cache_key(*data, epochs)}.npz"
-  template = LeNet5().init(jax.random.key(0), jnp.zeros((28, 28)))
+  template = jax.eval_shape(_init, jax.random.key(0))
   if path.exists():
     try:
       params, _ = checkpoint.load(path, template)
-      return Judge(params, path, True)
+      return Judge(jax.tree.map(jnp.asarray, params), path, True)
     except checkpoint.CheckpointError as error:
       report(f"judge: {error}; training it again")
   report(f"judge: LeNet-5 on {len(data.images)} clean images, once")

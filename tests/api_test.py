@@ -1,0 +1,48 @@
+"""The public names, the light import, and one version everywhere."""
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+
+import timedecode
+
+MODULES = [
+  "bottleneck", "coding", "encoder", "estimators", "neurons", "readout",
+  "surrogate", "synapses",
+]  # fmt: skip
+
+_PROBE = """
+import json, sys, time
+import jax, jax.numpy
+before = set(sys.modules)
+start = time.perf_counter()
+import timedecode
+seconds = time.perf_counter() - start
+added = sorted({name.split(".")[0] for name in set(sys.modules) - before})
+print(json.dumps([seconds, added]))
+"""
+
+
+def test_public_names():
+  assert sorted(timedecode.__all__) == MODULES
+  for name in MODULES:
+    assert getattr(timedecode, name).__doc__
+
+
+def test_import_is_light():
+  """No heavy package comes with the root: JAX is what it costs."""
+  out = subprocess.run(
+    [sys.executable, "-c", _PROBE], capture_output=True, text=True, check=True
+  ).stdout
+  seconds, added = json.loads(out)
+  heavy = {"flax", "optax", "tensorflow", "tensorflow_datasets", "tonic",
+           "matplotlib", "mlxtend", "pandas"}  # fmt: skip
+  assert "timedecode" in added and not heavy & set(added)
+  assert seconds < 1.0
+
+
+def test_installed_packages_are_in_the_declared_ranges():
+  """An environment with the JAX that computes wrong numbers is named."""
+  assert importlib.metadata.version("timedecode")
+  assert importlib.metadata.version("jax") != "0.10.2"

@@ -1,0 +1,434 @@
+"""The binaries: a whole smoke run, its files, resuming, refusals."""
+
+import functools
+import itertools
+import json
+import logging
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import build, evaluate, loop, scoring, train, workdir
+from experiments.configs import (
+  base,
+  mnist_rate,
+  mnist_time,
+  mnist_time_conv,
+  mnist_time_published,
+  smoke,
+)
+from timedecode import bottleneck, checkpoint, datasets, judge, training
+
+ROOT = pathlib.Path(__file__).parents[1]
+SUMMARY = {
+  "task", "data_source", "seed", "steps", "examples_seen", "train_seconds",
+  "examples_per_second", "judge_accuracy", "judge_clean_accuracy",
+  "pixel_cross_entropy", "mean_squared_error", "information_bits_per_example",
+  "readout_spikes_per_example", "hidden_rate", "readout_rate",
+  "baseline_view", "baseline_judge_accuracy", "versions",
+}  # fmt: skip
+FIGURES = ("reconstructions", "raster", "learning_curves")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+  patch = pytest.MonkeyPatch()
+  patch.setenv("TIMEDECODE_CACHE", str(tmp_path_factory.mktemp("cache")))
+  yield
+  patch.undo()
+
+
+def _binary(name, *flags):
+  return subprocess.run(
+    [sys.executable, "-m", f"experiments.{name}", *flags],
+    capture_output=True, text=True, cwd=ROOT,
+  )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def smoke_run(tmp_path_factory, cache):
+  folder = tmp_path_factory.mktemp("smoke") / "run"
+  result = _binary(
+    "train", "--config=experiments/configs/smoke.py", f"--workdir={folder}"
+  )
+  assert result.returncode == 0, result.stderr
+  return folder, result
+
+
+def _summary(folder):
+  return json.loads((folder / "summary.json").read_text())
+
+
+def test_smoke_writes_its_files(smoke_run):
+  folder, _ = smoke_run
+  summary, config = _summary(folder), smoke.get_config()
+  assert set(summary) >= SUMMARY
+  assert summary["task"] == "smoke" and summary["data_source"] == "mnist_5k"
+  assert summary["examples_seen"] == config.steps * config.batch_size == 640
+  assert summary["baseline_view"] == "rate"
+  assert summary["versions"]["jax"] == jax.__version__
+  assert json.loads((folder / "config.json").read_text()) == json.loads(
+    config.to_json_best_effort()
+  )
+  for name in FIGURES:
+    png = (folder / "figures" / f"{name}.png").read_bytes()
+    assert png.startswith(b"\x89PNG") and len(png) > 10_000
+  for place in (folder, folder / "baseline"):
+    rows = loop.read_rows(place / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [20, 40]
+    assert all(row["data_source"] == "mnist_5k" for row in rows)
+    assert checkpoint.load_metadata(place / "checkpoint")["step"] == 40
+
+
+def test_smoke_reports_progress_and_provenance(smoke_run):
+  _, result = smoke_run
+  line = next(x for x in result.stdout.splitlines() if "step 20/40" in x)
+  for part in ("examples/s", "s left", "distortion", "bits", "judge accuracy"):
+    assert part in line
+  assert "mnist_5k" in result.stdout and "on clean images" in result.stdout
+  assert "Traceback" not in result.stderr and "tpu" not in result.stderr
+
+
+def test_smoke_learns_something(smoke_run):
+  """Of 40 steps no more can be asked than a clear fall."""
+  rows = loop.read_rows(smoke_run[0] / "metrics.jsonl")
+  assert rows[-1]["distortion"] < 0.95 * rows[0]["distortion"]
+  assert rows[-1]["distortion"] < 784 * np.log(2) * 0.9
+
+
+def test_summary_equals_an_independent_computation(smoke_run):
+  """Test figures from the checkpoint, one image at a time, in NumPy."""
+  folder, _ = smoke_run
+  config = smoke.get_config()
+  run = loop.prepare(config, "full", folder)
+  splits = datasets.load()
+  key = jax.random.key(7)
+  few = datasets.Images(splits.test.images[:20], splits.test.labels[:20])
+  figures, _ = run.evaluate(
+    _judge_params(config), run.state.params, few, key, 2
+  )
+  cross, spikes, right = [], [], []
+  for draw, i in itertools.product(range(2), range(20)):
+    batch_key = jax.random.fold_in(jax.random.fold_in(key, draw), 0)
+    key_code, key_spikes = jax.random.split(jax.random.fold_in(batch_key, i))
+    inputs, target = build.encode_images(
+      config, few.images[i : i + 1], key_code[None]
+    )
+    u = jax.random.uniform(key_spikes, (1, config.num_steps, 8))[0]
+    sample = run.model.encoder.run(run.state.params.encoder, inputs[:, 0], u)
+    logits = np.asarray(
+      run.model.decode(run.state.params.decoder, sample.spikes), np.float64
+    )
+    r = np.asarray(target[0], np.float64)
+    cross.append(np.mean(np.logaddexp(0, logits) - r * logits))
+    spikes.append(float(sample.spikes.sum()))
+    picture = 1 / (1 + np.exp(-logits)).reshape(1, 28, 28)
+    guess = judge.predict(_judge_params(config), np.float32(picture))
+    right.append(int(guess[0]) == few.labels[i])
+  assert figures["pixel_cross_entropy"] == pytest.approx(
+    np.mean(cross), rel=1e-4
+  )
+  assert figures["readout_spikes_per_example"] == pytest.approx(np.mean(spikes))
+  assert figures["judge_accuracy"] == pytest.approx(np.mean(right))
+
+
+@functools.cache
+def _judge(epochs):
+  train = datasets.load().train
+  return judge.load_or_train(train, datasets.cache_folder(), epochs).params
+
+
+def _judge_params(config):
+  return _judge(config.judge_epochs)
+
+
+def test_evaluate_reproduces_the_summary(smoke_run):
+  folder, _ = smoke_run
+  result = _binary("evaluate", f"--workdir={folder}")
+  assert result.returncode == 0, result.stderr
+  figures = json.loads((folder / "evaluation.json").read_text())
+  summary = _summary(folder)
+  assert figures["full"]["step"] == 40
+  for name in ("judge_accuracy", "pixel_cross_entropy", "mean_squared_error"):
+    assert figures["full"][name] == pytest.approx(summary[name], rel=1e-6)
+  assert figures["rate"]["judge_accuracy"] == summary["baseline_judge_accuracy"]
+
+
+def _tiny(**fields):
+  config = smoke.get_config()
+  config.update({
+    "steps": 4, "batch_size": 4, "num_steps": 10, "eval_every": 2,
+    "eval_samples": 1, "baseline_view": "", "decoder_width": 8,
+  })  # fmt: skip
+  config.encoder.hidden, config.encoder.num_readout = (6,), 3
+  for name, value in fields.items():
+    place, _, leaf = name.rpartition("__")
+    (config[place] if place else config)[leaf] = value
+  return config
+
+
+def _train(config, folder, report=lambda line: None):
+  folder.mkdir(exist_ok=True)
+  build.validate(config)
+  run = loop.prepare(config, config.view, folder)
+  return loop.train(config, run, datasets.load(), _judge_params(config), report)
+
+
+def _same(a, b):
+  for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True):
+    np.testing.assert_array_equal(x, y)
+
+
+def test_a_killed_run_resumes_exactly(tmp_path):
+  whole = _train(_tiny(), tmp_path / "whole")
+
+  class KilledError(Exception):
+    pass
+
+  def kill(line):
+    raise KilledError
+
+  with pytest.raises(KilledError):
+    _train(_tiny(), tmp_path / "cut", kill)
+  path = tmp_path / "cut" / "metrics.jsonl"
+  with path.open("a") as file:  # Lines that the kill left without their state.
+    file.write(json.dumps({"step": 4}) + '\n{"step": 6, "cut o')
+  lines = []
+  resumed = _train(_tiny(), tmp_path / "cut", lines.append)
+  assert "continues from step 2" in lines[0] and len(lines) == 2
+  _same(resumed.state, whole.state)
+  timing = ("train_seconds", "examples_per_second")
+  for a, b in zip(
+    loop.read_rows(path), loop.read_rows(whole.folder / "metrics.jsonl"),
+    strict=True,
+  ):  # fmt: skip
+    assert {k: v for k, v in a.items() if k not in timing} == {
+      k: v for k, v in b.items() if k not in timing
+    }
+  again = _train(_tiny(), tmp_path / "cut", lines.append)
+  _same(again.state, whole.state)
+  assert len(lines) == 3  # Nothing was left to do.
+
+
+def test_seeds_reproduce_and_differ(tmp_path):
+  first = _train(_tiny(), tmp_path / "a").state
+  _same(first, _train(_tiny(), tmp_path / "b").state)
+  other = _train(_tiny(seed=1), tmp_path / "c").state
+  a, b = first.params.decoder, other.params.decoder
+  assert any(
+    not np.array_equal(x, y)
+    for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True)
+  )
+
+
+def test_one_compilation_of_the_training_step(tmp_path, caplog):
+  with jax.log_compiles(), caplog.at_level(logging.WARNING):
+    _train(_tiny(), tmp_path / "run")
+  names = [
+    record.getMessage().split()[1]
+    for record in caplog.records
+    if record.getMessage().startswith("Compiling ")
+  ]
+  assert names.count("jit(step)") == 1, names
+  assert names.count("jit(evaluate_batch)") == 1, names
+
+
+OPTIONS = [
+  {"estimator": "score_function", "num_samples": 3},
+  {"decoder": "linear"},
+  {"decoder": "conv"},
+  {"decoder_width": 0},
+  {"view": "window", "window": 4},
+  {"view": "rate"},
+  {"view": "first_spike"},
+  {"data__coding": "rate"},
+  {"data__max_shift": 0},
+  {"encoder__hidden": ()},
+  {"encoder__hidden": (6, 5)},
+  {"encoder__kind": "convolutional", "encoder__hidden": (2,)},
+  {"encoder__gain": "published"},
+  {"encoder__lateral": True},
+  {"encoder__surrogate": "boxcar"},
+  {"encoder__surrogate": "logistic"},
+  {"encoder__surrogate": "fast_sigmoid"},
+  {"encoder__surrogate": "arctan"},
+  {"optimizer__name": "sgd"},
+  {"optimizer__max_norm": 1.0},
+  {"optimizer__final_fraction": 1.0},
+]
+
+
+def _one_step(config):
+  build.validate(config)
+  model, ann, optimizer = build.build(config, config.view)
+  state = build.init_state(config, model, ann, optimizer)
+  step = loop.make_step(config, model, optimizer)
+  images = datasets.load().train.images[:20]
+  indices = np.arange(config.batch_size, dtype=np.int32)
+  before = jax.tree.map(np.asarray, state.params)
+  after, metrics = step(state, images, indices, jax.random.key(0), True)
+  return before, after.params, metrics
+
+
+@pytest.mark.parametrize(
+  "fields", OPTIONS, ids=lambda f: "-".join(f"{k}={v}" for k, v in f.items())
+)
+def test_every_option_trains_its_parameters(fields):
+  before, after, metrics = _one_step(_tiny(**fields))
+  assert np.isfinite(metrics.loss)
+  for part in ("encoder", "decoder"):
+    moved = [
+      not np.array_equal(a, b)
+      for a, b in zip(
+        *map(jax.tree.leaves, (getattr(before, part), getattr(after, part))),
+        strict=True,
+      )
+    ]
+    assert any(moved)
+  assert np.isfinite(metrics.diagnostics.gradient_norms).all()
+
+
+def test_every_choice_is_among_the_options():
+  covered = {(k.replace("__", "."), v) for f in OPTIONS for k, v in f.items()}
+  covered |= {(name, build.field(_tiny(), name)) for name in build.CHOICES} | {
+    ("baseline_view", view) for view in build.CHOICES["view"]
+  }
+  for name, choices in build.CHOICES.items():
+    assert {(name, choice) for choice in choices} <= covered, name
+
+
+def test_published_configurations():
+  config = mnist_time_published.get_config()
+  assert config.beta == pytest.approx(1.02e-4, rel=1e-3)
+  model, ann, optimizer = build.build(config, "full")
+  state = jax.eval_shape(
+    lambda: build.init_state(config, model, ann, optimizer)
+  )
+  shapes = [leaf.shape for leaf in jax.tree.leaves(state.params.decoder)]
+  assert (7680, 3840) in shapes and (3840, 784) in shapes
+  assert state.params.encoder.hidden[0].weights.shape == (784, 600)
+  for module in (base, mnist_time, mnist_rate, mnist_time_conv, smoke):
+    build.validate(module.get_config())
+    build.build(module.get_config(), "full")
+
+
+BAD = [
+  ({"beta": -1.0}, "beta: expected a finite number >= 0, got -1.0"),
+  ({"prior_rate": 1.0}, r"prior_rate: expected a number in \(0, 1\)"),
+  ({"estimator": "magic"}, "config.estimator: expected one of"),
+  ({"decoder": "magic"}, "config.decoder: expected one of"),
+  ({"view": "magic"}, "config.view: expected one of"),
+  ({"view": "window", "window": 11}, "config.window: .* num_steps = 10"),
+  ({"steps": 0}, "config.steps: expected >= 1, got 0"),
+  ({"baseline_view": "full"}, "config.baseline_view: expected another view"),
+  ({"encoder__surrogate": "magic"}, "expected one of boxcar"),
+  ({"encoder__weight_scale": 0.0}, "encoder.weight_scale: expected > 0"),
+  ({"encoder__hidden": (0,)}, "num_units: expected an integer >= 1"),
+  ({"optimizer__learning_rate": float("nan")}, "learning_rate: expected > 0"),
+  ({"optimizer__final_fraction": 2.0}, r"final_fraction: .* \[0, 1\]"),
+  ({"estimator": "score_function"}, "num_samples: score_function expects"),
+  (
+    {"encoder__kind": "convolutional", "encoder__hidden": (2, 2, 2)},
+    "convolutional: expected inputs",
+  ),
+  ({"data__source": "magic"}, "source: expected one of .*mnist_5k"),
+]
+
+
+@pytest.mark.parametrize("fields, message", BAD)
+def test_bad_configurations_are_refused_before_any_file(
+  fields, message, tmp_path
+):
+  with pytest.raises(ValueError, match=message):
+    train.run(_tiny(**fields), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_another_run_is_refused(smoke_run, tmp_path):
+  folder, _ = smoke_run
+  before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+  config = smoke.get_config()
+  config.beta, config.encoder.num_readout = 0.5, 9
+  with pytest.raises(ValueError, match=r"differs in beta, encoder\.num_read"):
+    train.run(config, folder)
+  assert before == {p: p.read_bytes() for p in before}
+  (tmp_path / "note.txt").write_text("mine")
+  with pytest.raises(ValueError, match="expected an empty folder"):
+    workdir.claim(config, tmp_path)
+  assert [p.name for p in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_a_damaged_checkpoint_is_refused_before_long_work(tmp_path, capsys):
+  config = _tiny()
+  workdir.claim(config, tmp_path)
+  _train(config, tmp_path)
+  path = tmp_path / "checkpoint"
+  whole = path.read_bytes()
+  path.write_bytes(whole[: len(whole) // 2])
+  with pytest.raises(checkpoint.CheckpointError, match="truncated"):
+    train.run(config, tmp_path)
+  with pytest.raises(checkpoint.CheckpointError, match="truncated"):
+    evaluate.evaluate(tmp_path)
+  assert "judge" not in capsys.readouterr().out
+  assert path.read_bytes() == whole[: len(whole) // 2]
+
+
+def test_evaluate_refuses_folders_without_a_run(tmp_path):
+  with pytest.raises(ValueError, match="config.json is missing"):
+    evaluate.evaluate(tmp_path)
+  workdir.claim(_tiny(), tmp_path)
+  with pytest.raises(ValueError, match="holds no checkpoint"):
+    evaluate.evaluate(tmp_path)
+
+
+def test_a_non_finite_loss_stops_and_keeps_what_was_finite(tmp_path):
+  config = _tiny(optimizer__name="sgd", optimizer__learning_rate=1e-3)
+  finite = _train(_tiny(steps=2), tmp_path / "finite")
+  (tmp_path / "run").mkdir()
+  broken = jax.tree.map(lambda x: x * np.float32(np.nan), finite.state.params)
+  run = loop.prepare(config, "full", tmp_path / "run")
+  state = training.TrainState(finite.state.step, broken, run.state.optimizer)
+  run = run._replace(state=state, rows=finite.rows)
+  with pytest.raises(loop.NonFiniteLossError, match="loss of step 3 is nan"):
+    loop.train(config, run, datasets.load(), _judge_params(config), print)
+  saved = json.loads((tmp_path / "run" / "non_finite.json").read_text())
+  assert saved == {"step": 3, "last_finite": finite.rows[-1]}
+  assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_a_misspelt_field_gets_a_suggestion(tmp_path):
+  result = _binary(
+    "train", "--config=experiments/configs/smoke.py",
+    "--config.estimatr=score_function", f"--workdir={tmp_path}/run",
+  )  # fmt: skip
+  assert result.returncode != 0
+  assert "estimatr" in result.stderr and '"estimator"' in result.stderr
+  assert not (tmp_path / "run").exists()
+
+
+def test_errors_of_use_are_one_line(tmp_path):
+  result = _binary(
+    "train", "--config=experiments/configs/smoke.py", "--config.beta=-1.0",
+    f"--workdir={tmp_path}/run",
+  )  # fmt: skip
+  assert result.returncode == 1 and "Traceback" not in result.stderr
+  lines = [x for x in result.stderr.splitlines() if x.startswith("error:")]
+  assert lines == ["error: beta: expected a finite number >= 0, got -1.0"]
+
+
+def test_information_of_a_report_is_the_bound_in_bits():
+  """One sample at the prior's rate but certain: T N_y (-log2 of its rate)."""
+  figures = scoring.in_bits({
+    "information": 12 * np.log(2.0), "distortion": 784.0,
+    "readout_spikes_per_example": 4.0, "readout_entropy": np.log(2.0),
+  })  # fmt: skip
+  assert figures["information_bits"] == pytest.approx(12.0)
+  assert figures["information_bits_per_spike"] == pytest.approx(3.0)
+  assert figures["readout_entropy_bits"] == pytest.approx(1.0)
+  assert figures["pixel_cross_entropy"] == 1.0
+  converted = bottleneck.beta_from_means(1e-3, 784, 30, 256)
+  assert converted == pytest.approx(1e-3 * 784 / (30 * 256))
