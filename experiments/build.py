@@ -66,11 +66,11 @@ def validate(config) -> None:
     value = field(config, name)
     if not (math.isfinite(value) and value > 0):
       raise ValueError(f"config.{name}: expected > 0, got {value}")
-  if not 0 <= config.optimizer.final_fraction <= 1:
-    raise ValueError(
-      "config.optimizer.final_fraction: expected a number in [0, 1], got"
-      f" {config.optimizer.final_fraction}"
-    )
+  for name in ("optimizer.final_fraction", "optimizer.warmup_fraction"):
+    if not 0 <= field(config, name) <= 1:
+      raise ValueError(
+        f"config.{name}: expected a number in [0, 1], got {field(config, name)}"
+      )
   if config.baseline_view == config.view:
     raise ValueError(
       f"config.baseline_view: expected another view than view, got"
@@ -126,10 +126,14 @@ def build(config, view: str):
 
 
 def build_optimizer(config) -> optax.GradientTransformation:
-  """Adam or SGD with cosine decay and optional clipping."""
+  """Adam or SGD with warm-up, cosine decay and optional clipping."""
   choices = config.optimizer
-  schedule = optax.cosine_decay_schedule(
-    choices.learning_rate, config.steps, choices.final_fraction
+  schedule = optax.warmup_cosine_decay_schedule(
+    init_value=0.0 if choices.warmup_fraction else choices.learning_rate,
+    peak_value=choices.learning_rate,
+    warmup_steps=round(choices.warmup_fraction * config.steps),
+    decay_steps=config.steps,
+    end_value=choices.learning_rate * choices.final_fraction,
   )
   rule = {"adam": optax.adam, "sgd": optax.sgd}[choices.name](schedule)
   if choices.max_norm:

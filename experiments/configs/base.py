@@ -48,6 +48,8 @@ def get_config() -> ConfigDict:
   config.optimizer = ConfigDict()
   config.optimizer.name = "adam"  # adam or sgd.
   config.optimizer.learning_rate = 2e-3  # Peak, > 0.
+  config.optimizer.warmup_fraction = 0.1  # Share of the steps of a linear
+  # warm-up, in [0, 1].
   config.optimizer.final_fraction = 0.05  # Cosine decay ends at this share of
   # the peak, in [0, 1]; 1 keeps it constant.
   config.optimizer.max_norm = 0.0  # Clip the global gradient norm; 0 for not.
