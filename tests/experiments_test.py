@@ -257,7 +257,7 @@ OPTIONS = [
   {"encoder__surrogate": "fast_sigmoid"},
   {"encoder__surrogate": "arctan"},
   {"optimizer__name": "sgd"},
-  {"optimizer__max_norm": 1.0},
+  {"optimizer__max_norm": 0.0},
   {"optimizer__final_fraction": 1.0},
 ]
 

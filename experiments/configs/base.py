@@ -8,7 +8,7 @@ def get_config() -> ConfigDict:
   config = ConfigDict()
   config.name = "base"  # Label of the run; the dated folder bears it.
   config.seed = 0  # Integer >= 0: parameters, spikes and order of the data.
-  config.steps = 3000  # Optimiser steps, >= 1.
+  config.steps = 2800  # Optimiser steps, >= 1.
   config.batch_size = 64  # Examples per step, >= 1.
   config.num_steps = 30  # T, time steps per example, >= 2.
   config.estimator = "straight_through"  # Or score_function.
@@ -47,10 +47,10 @@ def get_config() -> ConfigDict:
 
   config.optimizer = ConfigDict()
   config.optimizer.name = "adam"  # adam or sgd.
-  config.optimizer.learning_rate = 2e-3  # Peak, > 0.
+  config.optimizer.learning_rate = 5e-3  # Peak, > 0.
   config.optimizer.warmup_fraction = 0.1  # Share of the steps of a linear
   # warm-up, in [0, 1].
   config.optimizer.final_fraction = 0.05  # Cosine decay ends at this share of
   # the peak, in [0, 1]; 1 keeps it constant.
-  config.optimizer.max_norm = 0.0  # Clip the global gradient norm; 0 for not.
+  config.optimizer.max_norm = 10.0  # Clip the global gradient norm; 0: never.
   return config
