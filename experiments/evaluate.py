@@ -11,7 +11,7 @@ import pathlib
 from absl import app
 from ml_collections import ConfigDict
 
-from experiments import build, finish, loop, workdir
+from experiments import build, finish, loop, options, workdir
 from timedecode import datasets
 from timedecode import judge as judge_lib
 
@@ -49,9 +49,9 @@ def evaluate(folder: pathlib.Path) -> dict:
 
 def main(argv):
   """Parses the flags, judges, and turns errors of use into one line."""
-  if len(argv) > 1 or not workdir.FOLDER.value:
+  if len(argv) > 1 or not options.WORKDIR.value:
     raise app.UsageError("expected --workdir=DIR and nothing else")
-  folder = pathlib.Path(workdir.FOLDER.value)
+  folder = pathlib.Path(options.WORKDIR.value)
   try:
     result = evaluate(folder)
   except ValueError as error:

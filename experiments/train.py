@@ -12,18 +12,10 @@ import pathlib
 import time
 
 from absl import app
-from ml_collections import config_flags
 
-from experiments import build, finish, loop, workdir
+from experiments import build, finish, loop, options, workdir
 from timedecode import datasets
 from timedecode import judge as judge_lib
-
-_CONFIG = config_flags.DEFINE_config_file(
-  "config",
-  str(pathlib.Path(__file__).parent / "configs" / "mnist_time.py"),
-  "Configuration file; --config.field=value overrides a field.",
-  lock_config=True,
-)
 
 
 def run(config, folder: pathlib.Path) -> dict:
@@ -59,9 +51,9 @@ def main(argv):
   """Parses the flags, runs, and turns errors of use into one line."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-  config = _CONFIG.value
+  config = options.CONFIG.value
   stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-  folder = workdir.FOLDER.value or f"runs/{config.name}-{stamp}"
+  folder = options.WORKDIR.value or f"runs/{config.name}-{stamp}"
   try:
     run(config, pathlib.Path(folder))
   except (ValueError, loop.NonFiniteLossError) as error:

@@ -4,12 +4,6 @@ import importlib.metadata
 import json
 import pathlib
 
-from absl import flags
-
-FOLDER = flags.DEFINE_string(
-  "workdir", None, "Folder of results; train makes a dated one by default."
-)
-
 PACKAGES = ("timedecode", "jax", "jaxlib", "flax", "optax", "numpy")
 
 

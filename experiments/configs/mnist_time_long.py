@@ -1,0 +1,18 @@
+"""Time-coded digits through 128 readout neurons, trained for longer.
+
+Claim: with enough readout neurons the judge reads reconstructions nearly as
+well as the images themselves.
+Command: python -m experiments.train \
+    --config=experiments/configs/mnist_time_long.py
+"""
+
+from experiments.configs import base
+
+
+def get_config():
+  config = base.get_config()
+  config.name = "mnist_time_long"
+  config.steps = 9000
+  config.eval_every = 1000
+  config.encoder.num_readout = 128
+  return config
