@@ -13,6 +13,7 @@ import math
 import time
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 from absl import app
@@ -34,7 +35,7 @@ def product_flops(jaxpr) -> int:
   total = 0
   for equation in jaxpr.eqns:
     name, params = equation.primitive.name, equation.params
-    output = math.prod(equation.outvars[0].aval.shape)
+    output = sum(math.prod(v.aval.shape) for v in equation.outvars)
     if name == "dot_general":
       (contracted, _), _ = params["dimension_numbers"]
       shape = equation.invars[0].aval.shape
@@ -47,7 +48,7 @@ def product_flops(jaxpr) -> int:
       total += max(product_flops(b.jaxpr) for b in params["branches"])
     else:
       times = params["length"] if name == "scan" else 1
-      for inner in jax.core.jaxprs_in_params(params):
+      for inner in jax.extend.core.jaxprs_in_params(params):
         total += times * product_flops(inner)
   return total
 

@@ -14,9 +14,9 @@ from timedecode import bottleneck
 def get_config():
   config = base.get_config()
   config.name = "mnist_time_published"
-  config.steps = 2000
+  config.steps = 1500
   config.encoder.num_readout = 256
   config.decoder_width = 0
   config.beta = bottleneck.beta_from_means(1e-3, 784, 30, 256)
-  config.optimizer.learning_rate = 5e-4
+  config.optimizer.learning_rate = 1e-3
   return config
