@@ -48,11 +48,14 @@ def test_convolutional_layer_equals_a_loop():
   layer = encoder.convolutional(
     2, kernel_size=3, pool_size=2, weight_scale=20.0
   )
-  params, shape = layer.init(jax.random.key(0), (8, 8))
+  params, shape = (
+    layer.init(jax.random.key(0), (8, 8)),
+    layer.output_shape((8, 8)),
+  )
   assert shape == (3, 3, 2)
   inputs = np.asarray(_spikes(15, (8, 8), 0.3))
   _, (spikes, potentials) = layer.run(
-    params, layer.initial_state((8, 8), shape), inputs
+    params, layer.initial_state((8, 8)), inputs
   )
   weights = np.asarray(params.weights, np.float64)[:, :, 0]
   bias = np.asarray(params.neuron.bias, np.float64)
@@ -197,9 +200,9 @@ def test_weight_gradients_equal_the_eligibility_of_a_loop():
   """One step of credit: dL/dW = sum_t psi(u_t) p_t for a single spike."""
   neuron = neurons.lif(surrogate.get("boxcar"))
   layer = encoder.dense(4, neuron=neuron)
-  params, shape = layer.init(jax.random.key(0), (5,))
+  params = layer.init(jax.random.key(0), (5,))
   inputs = _spikes(1, (5,), 0.7)
-  state = layer.initial_state((5,), shape)
+  state = layer.initial_state((5,))
   traces = jnp.linspace(0.1, 0.5, 5)
   state = state._replace(
     synapse=state.synapse._replace(current=traces, membrane=traces)

@@ -1,0 +1,198 @@
+"""Hidden spiking layers: a synaptic filter, a connection, a neuron model.
+
+  p   = filter(spikes in)              presynaptic traces, a linear filter
+  d   = pool(W p)                      one product over all time steps
+  s,u = neuron(d)                      element-wise recurrence over time
+
+Source: arXiv:2106.01177, section 3.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from timedecode import neurons, synapses
+
+
+class Layer(NamedTuple):
+  """A hidden layer.
+
+  Attributes:
+    init: ``(key, input_shape) -> params``.
+    output_shape: ``(input_shape) -> shape`` of one step's output.
+    initial_state: ``(input_shape) -> state`` at rest.
+    run: ``(params, state, spikes [T, *input_shape]) -> (state,
+      (spikes, potential))``, each ``[T, *output_shape]``.
+    derivative: surrogate derivative by the potential, or None.
+  """
+
+  init: Callable[..., Any]
+  output_shape: Callable[[tuple[int, ...]], tuple[int, ...]]
+  initial_state: Callable[..., Any]
+  run: Callable[..., Any]
+  derivative: Callable[[jax.Array], jax.Array] | None
+
+
+class LayerParams(NamedTuple):
+  """weights: [N_in, N] or [k, k, C_in, C]; neuron: the neuron's own."""
+
+  weights: jax.Array
+  neuron: Any
+
+
+class LayerState(NamedTuple):
+  """synapse: traces of the inputs; neuron: the neuron's own state."""
+
+  synapse: Any
+  neuron: Any
+
+
+def check_size(name: str, value: int) -> None:
+  """Raises ValueError unless `value` is an integer of at least 1."""
+  if not isinstance(value, int | np.integer) or value < 1:
+    raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
+
+
+def _layer(weights_shape, connect, pool, neuron, synapse, weight_scale):
+  """Joins synaptic filter, connection and neuron into a `Layer`."""
+
+  def init(key, input_shape):
+    key_weights, key_neuron = jax.random.split(key)
+    shape, bias_shape, fan_in = weights_shape(input_shape)
+    bound = weight_scale / np.sqrt(fan_in)
+    weights = jax.random.uniform(
+      key_weights, shape, minval=-bound, maxval=bound
+    )
+    return LayerParams(weights, neuron.init(key_neuron, bias_shape, fan_in))
+
+  def output_shape(input_shape):
+    drive = jax.eval_shape(
+      lambda weights, traces: pool(connect(weights, traces)),
+      jax.ShapeDtypeStruct(weights_shape(input_shape)[0], jnp.float32),
+      jax.ShapeDtypeStruct((1, *input_shape), jnp.float32),
+    )
+    return drive.shape[1:]
+
+  def initial_state(input_shape):
+    return LayerState(
+      synapse.initial_state(input_shape),
+      neuron.initial_state(output_shape(input_shape)),
+    )
+
+  def run(params, state, spikes):
+    synapse_state, traces = synapse.run(state.synapse, spikes)
+    drive = pool(connect(params.weights, traces))
+    neuron_state, outputs = jax.lax.scan(
+      lambda state, d: neuron.step(params.neuron, state, d),
+      state.neuron,
+      drive,
+    )
+    return LayerState(synapse_state, neuron_state), outputs
+
+  return Layer(init, output_shape, initial_state, run, neuron.derivative)
+
+
+def dense(
+  num_units: int,
+  neuron: neurons.Neuron | None = None,
+  synapse: synapses.Filter | None = None,
+  weight_scale: float = 1.0,
+) -> Layer:
+  """A fully connected layer; inputs of any shape are flattened.
+
+  Args:
+    num_units: N_h.
+    neuron: neuron model, default `neurons.lif()`.
+    synapse: synaptic filter, default the unit-gain `synapses.lif_filter()`.
+    weight_scale: weights start uniform in +-weight_scale / sqrt(N_in).
+  """
+  check_size("num_units", num_units)
+
+  def shapes(input_shape):
+    fan_in = int(np.prod(input_shape))
+    return (fan_in, num_units), (num_units,), fan_in
+
+  def connect(weights, traces):
+    return traces.reshape(traces.shape[0], -1) @ weights
+
+  return _layer(
+    shapes,
+    connect,
+    lambda drive: drive,
+    neurons.lif() if neuron is None else neuron,
+    synapses.lif_filter() if synapse is None else synapse,
+    weight_scale,
+  )
+
+
+def _max_pool(drive: jax.Array, size: int) -> jax.Array:
+  return jax.lax.reduce_window(
+    drive,
+    -jnp.inf,
+    jax.lax.max,
+    (1, size, size, 1),
+    (1, size, size, 1),
+    "VALID",
+  )
+
+
+def convolutional(
+  num_channels: int,
+  kernel_size: int = 7,
+  pool_size: int = 2,
+  neuron: neurons.Neuron | None = None,
+  synapse: synapses.Filter | None = None,
+  weight_scale: float = 1.0,
+) -> Layer:
+  """A convolutional layer with max-pooling on u before the threshold.
+
+  The bias is one per channel, so pooling before or after adding it is the
+  same. Inputs are [T, height, width] or [T, height, width, channels].
+
+  Args:
+    num_channels: output channels.
+    kernel_size: side of the kernel in pixels, no padding.
+    pool_size: side and stride of the max-pooling window in pixels.
+    neuron: neuron model, default `neurons.lif()`.
+    synapse: synaptic filter, default the unit-gain `synapses.lif_filter()`.
+    weight_scale: weights start uniform in +-weight_scale / sqrt(fan in).
+  """
+  for name, value in (
+    ("num_channels", num_channels),
+    ("kernel_size", kernel_size),
+    ("pool_size", pool_size),
+  ):
+    check_size(name, value)
+
+  def shapes(input_shape):
+    smallest = kernel_size + pool_size - 1
+    if len(input_shape) not in (2, 3) or min(input_shape[:2]) < smallest:
+      raise ValueError(
+        "convolutional: expected inputs [height, width(, channels)] of at"
+        f" least {smallest} pixels a side, got shape {tuple(input_shape)}"
+      )
+    channels = input_shape[2] if len(input_shape) == 3 else 1
+    shape = (kernel_size, kernel_size, channels, num_channels)
+    return shape, (num_channels,), int(np.prod(shape[:3]))
+
+  def connect(weights, traces):
+    traces = traces.reshape(*traces.shape[:3], -1)
+    return jax.lax.conv_general_dilated(
+      traces,
+      weights,
+      (1, 1),
+      "VALID",
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+  return _layer(
+    shapes,
+    connect,
+    lambda drive: _max_pool(drive, pool_size),
+    neurons.lif() if neuron is None else neuron,
+    synapses.lif_filter() if synapse is None else synapse,
+    weight_scale,
+  )
