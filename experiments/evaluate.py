@@ -12,16 +12,21 @@ from absl import app
 from ml_collections import ConfigDict
 
 from experiments import build, finish, loop, options, workdir
+from experiments.configs import base
 from timedecode import datasets
 from timedecode import judge as judge_lib
 
 
 def evaluate(folder: pathlib.Path) -> dict:
   """View -> test figures of the run in `folder`."""
-  path = folder / "config.json"
-  if not path.exists():
-    raise ValueError(f"workdir: expected a run's folder, {path} is missing")
-  config = ConfigDict(json.loads(path.read_text()))
+  stored = workdir.read_config(folder)
+  config = base.get_config()
+  names = sorted({*workdir.flat(stored)} ^ {*workdir.flat(config.to_dict())})
+  if names:
+    raise ValueError(
+      f"workdir: {folder} has fields of another release: {', '.join(names)}"
+    )
+  config = ConfigDict(stored)
   build.validate(config)
   runs = {
     view: loop.prepare(config, view, place)

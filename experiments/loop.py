@@ -59,7 +59,8 @@ def _check_finite(step, metrics_, rows, folder):
     return
   last = rows[-1] if rows else None
   path = folder / "non_finite.json"
-  _write_json(path, {"step": step, "last_finite": last})
+  found = {"step": step, "last_finite": last}
+  _replace_text(path, json.dumps(found, indent=2) + "\n")
   raise NonFiniteLossError(
     f"the loss of step {step} is {float(metrics_.loss)}; the last finite"
     f" metrics are in {path}, and the checkpoint beside it is of the last"
@@ -83,9 +84,10 @@ def describe(metrics_) -> dict:
   return row
 
 
-def _write_json(path: pathlib.Path, value) -> None:
+def _replace_text(path: pathlib.Path, text: str) -> None:
+  """Writes the file anew, all or nothing."""
   temporary = path.with_suffix(".partial")
-  temporary.write_text(json.dumps(value, indent=2) + "\n")
+  temporary.write_text(text)
   temporary.replace(path)
 
 
@@ -146,7 +148,7 @@ def train(config, run: Run, splits, judge_params, report=print) -> Run:
   lines = run.folder / "metrics.jsonl"
   if first:
     report(f"[{run.view}] continues from step {first} in {run.folder}")
-  lines.write_text("".join(json.dumps(row) + "\n" for row in run.rows))
+  _replace_text(lines, "".join(json.dumps(row) + "\n" for row in run.rows))
   step_function = make_step(config, run.model, run.optimizer)
   images = jnp.asarray(splits.train.images)
   key_train, key_eval = jax.random.split(jax.random.key(config.seed + 1))

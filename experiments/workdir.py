@@ -12,11 +12,11 @@ def claim(config, folder: pathlib.Path) -> None:
   path = folder / "config.json"
   ours = json.loads(config.to_json_best_effort())
   if path.exists():
-    theirs = json.loads(path.read_text())
+    theirs = read_config(folder)
     names = sorted(
       name
-      for name in {*_flat(ours), *_flat(theirs)}
-      if _flat(ours).get(name) != _flat(theirs).get(name)
+      for name in {*flat(ours), *flat(theirs)}
+      if flat(ours).get(name) != flat(theirs).get(name)
     )
     if names:
       raise ValueError(
@@ -34,11 +34,26 @@ def claim(config, folder: pathlib.Path) -> None:
   path.write_text(json.dumps(ours, indent=2) + "\n")
 
 
-def _flat(tree, prefix=""):
+def read_config(folder: pathlib.Path) -> dict:
+  """The configuration of the run in `folder`; ValueError if there is none."""
+  path = folder / "config.json"
+  if not path.exists():
+    raise ValueError(f"workdir: expected a run's folder, {path} is missing")
+  try:
+    config = json.loads(path.read_text())
+  except ValueError as error:
+    raise ValueError(f"workdir: {path} is not JSON: {error}") from error
+  if not isinstance(config, dict):
+    raise ValueError(f"workdir: {path} holds no configuration")
+  return config
+
+
+def flat(tree, prefix: str = "") -> dict:
+  """Dotted name -> value of every leaf of nested dicts."""
   if not isinstance(tree, dict):
     return {prefix: tree}
   parts = [
-    _flat(value, f"{prefix}.{name}".strip(".")) for name, value in tree.items()
+    flat(value, f"{prefix}.{name}".strip(".")) for name, value in tree.items()
   ]
   return {name: value for part in parts for name, value in part.items()}
 

@@ -383,6 +383,14 @@ def test_evaluate_refuses_folders_without_a_run(tmp_path):
   workdir.claim(_tiny(), tmp_path)
   with pytest.raises(ValueError, match="holds no checkpoint"):
     evaluate.evaluate(tmp_path)
+  for text, message in (
+    ("{", "config.json is not JSON"),
+    ("[]", "holds no configuration"),
+    ('{"seed": 1}', "fields of another release: .*beta"),
+  ):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+      evaluate.evaluate(tmp_path)
 
 
 def test_a_non_finite_loss_stops_and_keeps_what_was_finite(tmp_path):
