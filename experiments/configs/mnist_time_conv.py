@@ -3,6 +3,9 @@
 Claim: the published convolutional decoder in place of the mlp.
 Command: python -m experiments.train \
     --config=experiments/configs/mnist_time_conv.py
+Cost: 6 minutes on 2 cores.
+Result: judge accuracy 0.976 on the 1,000 test images of mnist_5k
+(clean images 0.988), 0.0809 nats/pixel.
 """
 
 from experiments.configs import base

@@ -4,6 +4,9 @@ Claim: with enough readout neurons the judge reads reconstructions nearly as
 well as the images themselves.
 Command: python -m experiments.train \
     --config=experiments/configs/mnist_time_long.py
+Cost: 13.5 minutes on 2 cores.
+Result: judge accuracy 0.978 on the 1,000 test images of mnist_5k
+(clean images 0.988), 0.0855 nats/pixel.
 """
 
 from experiments.configs import base

@@ -1,6 +1,8 @@
 """Seconds, not accuracy: every part of the main job in small, for tests.
 
 Command: python -m experiments.train --config=experiments/configs/smoke.py
+Cost: under 25 seconds on 2 cores.
+Result: none is claimed; its reconstructions are not digits.
 """
 
 from experiments.configs import base
