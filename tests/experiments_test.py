@@ -226,6 +226,7 @@ def test_seeds_reproduce_and_differ(tmp_path):
 
 
 def test_one_compilation_of_the_training_step(tmp_path, caplog):
+  _judge_params(_tiny())
   with jax.log_compiles(), caplog.at_level(logging.WARNING):
     _train(_tiny(), tmp_path / "run")
   names = [

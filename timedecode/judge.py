@@ -135,7 +135,7 @@ def train(
   targets = jnp.asarray(labels)
 
   @functools.partial(jax.jit, donate_argnums=(0, 1))
-  def step(params, state, indices, key):
+  def update(params, state, indices, key):
     keys = jax.random.split(key, BATCH_SIZE)
     loss, gradients = jax.value_and_grad(_cross_entropy)(
       params, jax.vmap(warp)(pixels[indices], keys), targets[indices]
@@ -149,7 +149,7 @@ def train(
   for index in range(num_steps):
     indices = datasets.batch_indices(len(images), BATCH_SIZE, seed, index)
     key = jax.random.fold_in(key_steps, index)
-    params, state, loss = step(params, state, indices, key)
+    params, state, loss = update(params, state, indices, key)
     if report and (index + 1) % max(num_steps // 5, 1) == 0:
       report(f"judge: step {index + 1}/{num_steps}  loss {float(loss):.3f}")
   return params
