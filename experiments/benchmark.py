@@ -83,12 +83,12 @@ def machine() -> tuple[float, float]:
 def measure(config) -> dict:
   """Times and bounds of the training step of a configuration."""
   build.validate(config)
-  model, ann, optimizer = build.build(config, config.view)
-  state = build.init_state(config, model, ann, optimizer)
+  built = build.build(config, config.view)
+  state = build.init_state(config, built)
   splits = datasets.load(config.data.source, config.data.split_seed)
   images = jnp.asarray(splits.train.images)
   indices = np.arange(config.batch_size, dtype=np.int32)
-  step = loop.make_step(config, model, optimizer)
+  step = loop.make_step(config, built)
   arguments = images, indices, jax.random.key(0)
   flops = product_flops(jax.make_jaxpr(step)(state, *arguments, False).jaxpr)
   sizes = [leaf.nbytes for leaf in jax.tree.leaves(state.params)]

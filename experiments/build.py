@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,14 @@ import optax
 from timedecode import (
   bottleneck,
   coding,
+  credit,
   datasets,
   decoder,
   encoder,
   estimators,
   neurons,
+  priors,
+  published,
   readout,
   surrogate,
   synapses,
@@ -23,9 +27,11 @@ from timedecode import (
 
 NUM_PIXELS = 784
 CHOICES = {
-  "estimator": tuple(estimators.ESTIMATORS),
-  "credit": ("bptt",),
-  "prior": ("independent",),
+  "estimator": (*estimators.ESTIMATORS, "published"),
+  "baseline": estimators.BASELINES,
+  "credit": tuple(credit.CREDITS),
+  "information": ("closed_form", "sampled"),
+  "prior": tuple(priors.PRIORS),
   "decoder": ("linear", "mlp", "conv"),
   "view": ("full", "window", "rate", "first_spike"),
   "baseline_view": ("", "full", "window", "rate", "first_spike"),
@@ -34,12 +40,14 @@ CHOICES = {
   "encoder.kind": ("dense", "convolutional"),
   "encoder.gain": ("unit", "published"),
   "optimizer.name": ("adam", "sgd"),
+  "optimizer.encoder_name": ("", "adam", "sgd", "frozen"),
 }
 AT_LEAST = {
   "seed": 0, "steps": 1, "batch_size": 1, "num_steps": 2, "num_samples": 1,
   "window": 1, "decoder_width": 0, "eval_every": 1, "eval_samples": 1,
   "data.split_seed": 0, "data.max_shift": 0, "encoder.num_readout": 1,
-  "optimizer.max_norm": 0, "judge_epochs": 1,
+  "optimizer.max_norm": 0, "judge_epochs": 1, "remat_every": 0,
+  "optimizer.encoder_learning_rate": 0, "prior_length": 1,
 }  # fmt: skip
 
 
@@ -61,11 +69,8 @@ def validate(config) -> None:
     if not math.isfinite(value) or value < least:
       raise ValueError(f"config.{name}: expected >= {least}, got {value}")
   bottleneck.check_beta(config.beta)
-  bottleneck.check_prior_rate(config.prior_rate)
-  for name in ("optimizer.learning_rate", "encoder.weight_scale"):
-    value = field(config, name)
-    if not (math.isfinite(value) and value > 0):
-      raise ValueError(f"config.{name}: expected > 0, got {value}")
+  _positive(config)
+  build_prior(config)
   for name in ("optimizer.final_fraction", "optimizer.warmup_fraction"):
     if not 0 <= field(config, name) <= 1:
       raise ValueError(
@@ -84,7 +89,73 @@ def validate(config) -> None:
       f" {config.window}"
     )
   surrogate.get(config.encoder.surrogate)
-  estimators.ESTIMATORS[config.estimator](config.num_samples)
+  if config.estimator == "published":
+    _check_published(config)
+  else:
+    _simple_estimator(config)
+
+
+def _positive(config):
+  for name in (
+    "optimizer.learning_rate", "encoder.weight_scale", "temperature",
+    "final_temperature",
+  ):  # fmt: skip
+    value = field(config, name)
+    if not (math.isfinite(value) and value > 0):
+      raise ValueError(f"config.{name}: expected > 0, got {value}")
+
+
+def _check_published(config):
+  published.check_repairs(config.repairs)
+  if config.information != "sampled":
+    raise ValueError(
+      "config.information: expected 'sampled' for the estimator 'published',"
+      f" whose signal it is, got {config.information!r}"
+    )
+  if config.num_samples != 1:
+    raise ValueError(
+      "config.num_samples: expected 1 for the estimator 'published', got"
+      f" {config.num_samples}"
+    )
+  if config.remat_every:
+    raise ValueError(
+      "config.remat_every: expected 0 for the estimator 'published', got"
+      f" {config.remat_every}"
+    )
+
+
+def _simple_estimator(config) -> estimators.Estimator:
+  """Any estimator that needs no model to be built."""
+  options = {}
+  if config.estimator == "score_function":
+    options["baseline"] = config.baseline
+  if config.estimator == "relaxed":
+    options["temperature"] = optax.exponential_decay(
+      config.temperature,
+      config.steps,
+      config.final_temperature / config.temperature,
+    )
+  return estimators.ESTIMATORS[config.estimator](config.num_samples, **options)
+
+
+def build_estimator(config, model) -> estimators.Estimator:
+  """How gradients pass the random spikes."""
+  if config.estimator != "published":
+    return _simple_estimator(config)
+  return published.published_rule(model, config.repairs, config.batch_size)
+
+
+def build_prior(config) -> priors.Prior:
+  """q(y_t | past)."""
+  options = {"length": config.prior_length} if config.prior == "glm" else {}
+  return priors.PRIORS[config.prior](config.prior_rate, **options)
+
+
+def build_credit(config) -> credit.Credit:
+  """How errors reach the hidden layers."""
+  if config.credit == "feedback" and config.estimator == "published":
+    return published.feedback(config.repairs)
+  return credit.CREDITS[config.credit]()
 
 
 def build_encoder(config) -> encoder.Encoder:
@@ -102,12 +173,29 @@ def build_encoder(config) -> encoder.Encoder:
     layers = [encoder.convolutional(size, **options) for size in choices.hidden]
     shape = (28, 28)
   return encoder.make_encoder(
-    shape, layers, choices.num_readout, lateral=choices.lateral
-  )
+    shape, layers, choices.num_readout, lateral=choices.lateral,
+    credit=build_credit(config), remat_every=config.remat_every,
+  )  # fmt: skip
 
 
-def build(config, view: str):
-  """Model, flax decoder and optimiser for one view of the spikes."""
+class Built(NamedTuple):
+  """What a configuration asks for.
+
+  Attributes:
+    model: `training.Model`.
+    ann: the Flax decoder, for its parameters.
+    optimizer: optax transformation over `training.ModelParams`.
+    estimator: `estimators.Estimator`.
+  """
+
+  model: training.Model
+  ann: Any
+  optimizer: optax.GradientTransformation
+  estimator: estimators.Estimator
+
+
+def build(config, view: str) -> Built:
+  """All parts for one view of the spikes."""
   snn = build_encoder(config)
   options = {}
   if config.decoder == "mlp":
@@ -117,31 +205,48 @@ def build(config, view: str):
   losses = functools.partial(
     bottleneck.vdib,
     beta=config.beta,
-    prior=bottleneck.independent_prior(config.prior_rate),
+    closed_form=config.information == "closed_form",
   )
   model = training.Model(
-    snn, ann.apply, readout.view(view, **view_options), losses
+    snn, ann.apply, readout.view(view, **view_options), losses,
+    build_prior(config),
+  )  # fmt: skip
+  estimator = build_estimator(config, model)
+  return Built(model, ann, build_optimizer(config), estimator)
+
+
+def _rule(config, name, learning_rate):
+  """One rule with the schedule of the configuration."""
+  choices = config.optimizer
+  schedule = optax.warmup_cosine_decay_schedule(
+    init_value=0.0 if choices.warmup_fraction else learning_rate,
+    peak_value=learning_rate,
+    warmup_steps=round(choices.warmup_fraction * config.steps),
+    decay_steps=config.steps,
+    end_value=learning_rate * choices.final_fraction,
   )
-  return model, ann, build_optimizer(config)
+  if name == "frozen":
+    return optax.set_to_zero()
+  return {"adam": optax.adam, "sgd": optax.sgd}[name](schedule)
 
 
 def build_optimizer(config) -> optax.GradientTransformation:
   """Adam or SGD with warm-up, cosine decay and optional clipping."""
   choices = config.optimizer
-  schedule = optax.warmup_cosine_decay_schedule(
-    init_value=0.0 if choices.warmup_fraction else choices.learning_rate,
-    peak_value=choices.learning_rate,
-    warmup_steps=round(choices.warmup_fraction * config.steps),
-    decay_steps=config.steps,
-    end_value=choices.learning_rate * choices.final_fraction,
-  )
-  rule = {"adam": optax.adam, "sgd": optax.sgd}[choices.name](schedule)
+  rule = _rule(config, choices.name, choices.learning_rate)
+  if choices.encoder_name or choices.encoder_learning_rate:
+    name = choices.encoder_name or choices.name
+    rate = choices.encoder_learning_rate or choices.learning_rate
+    rule = optax.multi_transform(
+      {"encoder": _rule(config, name, rate), "rest": rule},
+      training.ModelParams("encoder", "rest", "rest"),
+    )
   if choices.max_norm:
     rule = optax.chain(optax.clip_by_global_norm(choices.max_norm), rule)
   return rule
 
 
-def init_state(config, model, ann, optimizer) -> training.TrainState:
+def init_state(config, built: Built) -> training.TrainState:
   """Parameters from the seed, at step 0."""
 
   @jax.jit
@@ -149,10 +254,11 @@ def init_state(config, model, ann, optimizer) -> training.TrainState:
     key_encoder, key_decoder = jax.random.split(key)
     silent = jnp.zeros((config.num_steps, config.encoder.num_readout))
     params = training.ModelParams(
-      model.encoder.init(key_encoder),
-      ann.init(key_decoder, model.view(silent)),
+      built.model.encoder.init(key_encoder),
+      built.ann.init(key_decoder, built.model.view(silent)),
+      built.model.prior.init(config.encoder.num_readout),
     )
-    return training.init_state(params, optimizer)
+    return training.init_state(params, built.optimizer, built.estimator)
 
   return init(jax.random.key(config.seed))
 

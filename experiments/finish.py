@@ -120,7 +120,7 @@ def draw(config, splits, runs, decoded, place: pathlib.Path) -> None:
 
 def draw_raster(config, splits, run, index, path, title) -> None:
   """All spikes of one test image."""
-  model, params = run.model, run.state.params
+  model, params = run.built.model, run.state.params
   keys = build.example_keys(jax.random.key(config.seed + 3), 1)
   images = splits.test.images[index : index + 1]
   inputs, target = build.encode_images(config, images, keys)

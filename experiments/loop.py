@@ -11,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import build, scoring
-from timedecode import checkpoint, datasets, estimators, metrics, training
+from timedecode import checkpoint, datasets, metrics, training
 
 
 class NonFiniteLossError(RuntimeError):
   """The loss of a training step was infinite or not a number."""
 
 
-def make_step(config, model, optimizer):
+def make_step(config, built):
   """The compiled step: (state, all images, indices, root key, diagnose)."""
-  estimator = estimators.ESTIMATORS[config.estimator](config.num_samples)
-  train_step = training.make_train_step(model, estimator, optimizer)
+  train_step = training.make_train_step(
+    built.model, built.estimator, built.optimizer
+  )
 
   @functools.partial(jax.jit, donate_argnums=0)
   def step(state, images, indices, key, diagnose):
@@ -105,8 +106,7 @@ class Run(NamedTuple):
   Attributes:
     view: what its decoder sees.
     folder: of its metrics and checkpoint.
-    model: `training.Model`.
-    optimizer: optax transformation.
+    built: `build.Built`.
     evaluate: see `scoring.make_evaluator`.
     state: `training.TrainState`, fresh or from the checkpoint.
     seconds: of training so far, without evaluations and compilation.
@@ -115,8 +115,7 @@ class Run(NamedTuple):
 
   view: str
   folder: pathlib.Path
-  model: training.Model
-  optimizer: Any
+  built: build.Built
   evaluate: Any
   state: training.TrainState
   seconds: float
@@ -130,16 +129,16 @@ def prepare(config, view: str, folder: pathlib.Path) -> Run:
     ValueError: a model that can't be built.
     CheckpointError: a checkpoint that is damaged or of another model.
   """
-  model, ann, optimizer = build.build(config, view)
-  state = build.init_state(config, model, ann, optimizer)
+  built = build.build(config, view)
+  state = build.init_state(config, built)
   seconds, rows, path = 0.0, [], folder / "checkpoint"
   if path.exists():
     state, meta = checkpoint.load(path, state)
     seconds = meta["train_seconds"]
     rows = read_rows(folder / "metrics.jsonl")
     rows = [row for row in rows if row["step"] <= int(state.step)]
-  evaluate = scoring.make_evaluator(config, model)
-  return Run(view, folder, model, optimizer, evaluate, state, seconds, rows)
+  evaluate = scoring.make_evaluator(config, view)
+  return Run(view, folder, built, evaluate, state, seconds, rows)
 
 
 def train(config, run: Run, splits, judge_params, report=print) -> Run:
@@ -149,7 +148,7 @@ def train(config, run: Run, splits, judge_params, report=print) -> Run:
   if first:
     report(f"[{run.view}] continues from step {first} in {run.folder}")
   _replace_text(lines, "".join(json.dumps(row) + "\n" for row in run.rows))
-  step_function = make_step(config, run.model, run.optimizer)
+  step_function = make_step(config, run.built)
   images = jnp.asarray(splits.train.images)
   key_train, key_eval = jax.random.split(jax.random.key(config.seed + 1))
   timer, state, rows, pending = Timer(run.seconds), run.state, run.rows, None

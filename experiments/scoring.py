@@ -11,13 +11,15 @@ from timedecode import metrics, training
 EVAL_BATCH = 200
 
 
-def make_evaluator(config, model):
+def make_evaluator(config, view):
   """Builds ``evaluate(judge_params, params, Images, key, num_samples=1)``.
 
   It returns the means over examples and over `num_samples` samples of y, and
   the reconstructions of the first, [N, 28, 28]; compiled once.
   """
-  eval_step = training.make_eval_step(model)
+  kept = config.copy_and_resolve_references()
+  kept.remat_every = 0  # Keeps the hidden spikes, whose rate it reports.
+  eval_step = training.make_eval_step(build.build(kept, view).model)
 
   @jax.jit
   def evaluate_batch(judge_params, params, images, labels, key):

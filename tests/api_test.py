@@ -8,8 +8,8 @@ import sys
 import timedecode
 
 MODULES = [
-  "bottleneck", "coding", "encoder", "estimators", "neurons", "readout",
-  "surrogate", "synapses",
+  "bottleneck", "coding", "credit", "encoder", "estimators", "neurons",
+  "online", "priors", "readout", "surrogate", "synapses",
 ]  # fmt: skip
 
 _PROBE = """

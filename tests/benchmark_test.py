@@ -33,11 +33,9 @@ def test_convolutions():
 def test_published_training_step():
   """Products of section 7.2 by hand: forward, and backward where needed."""
   config = mnist_time_published.get_config()
-  model, ann, optimizer = build.build(config, "full")
-  state = jax.eval_shape(
-    lambda: build.init_state(config, model, ann, optimizer)
-  )
-  step = loop.make_step(config, model, optimizer)
+  built = build.build(config, "full")
+  state = jax.eval_shape(lambda: build.init_state(config, built))
+  step = loop.make_step(config, built)
   jaxpr = jax.make_jaxpr(step)(
     state, jnp.zeros((64, 28, 28), jnp.uint8), jnp.arange(64),
     jax.random.key(0), False,

@@ -1,5 +1,6 @@
 """The objective against closed forms and an enumerated tiny network."""
 
+import functools
 import math
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import references
 
-from timedecode import bottleneck, encoder
+from timedecode import bottleneck, encoder, priors
 
 
 def test_bernoulli_distortion():
@@ -135,7 +136,7 @@ def test_bound_is_tight_at_the_true_marginal_and_loose_elsewhere():
   tight = bound(_marginals(step_logs, patterns))
   np.testing.assert_allclose(tight, exact, rtol=1e-9)
   for rate in (0.1, 0.3, 0.5):
-    prior = bottleneck.independent_prior(rate)
+    prior = functools.partial(priors.independent(rate).logits, ())
     ours = np.array(
       [
         [
@@ -189,7 +190,8 @@ def test_true_marginal_prior_through_the_library():
       for y in range(len(patterns)):
         losses = bottleneck.vdib(
           jnp.zeros(1), jnp.zeros(1), jnp.asarray(patterns[y]),
-          jnp.asarray(logits[x, y], jnp.float32), 1.0, prior,
+          jnp.asarray(logits[x, y], jnp.float32),
+          prior(jnp.asarray(patterns[y])), 1.0,
           closed_form=closed_form,
         )  # fmt: skip
         total += joint[x, y] * float(losses.information)
@@ -202,9 +204,8 @@ def test_vdib_adds_its_terms():
   spikes = jnp.array([[1.0, 0.0], [0.0, 0.0]])
   logits = jnp.array([[0.2, -1.0], [0.7, 0.0]])
   outputs, target = jnp.array([0.5, -0.5]), jnp.array([1.0, 0.0])
-  losses = bottleneck.vdib(
-    outputs, target, spikes, logits, 0.25, bottleneck.independent_prior(0.3)
-  )
+  prior_logits = priors.independent(0.3).logits((), spikes)
+  losses = bottleneck.vdib(outputs, target, spikes, logits, prior_logits, 0.25)
   assert losses.information > 0 and losses.distortion > 0
   np.testing.assert_allclose(
     losses.total, losses.distortion + 0.25 * losses.information, rtol=1e-6
@@ -221,7 +222,7 @@ def test_published_betas_convert():
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, float("nan")])
 def test_prior_outside_the_open_interval(rate):
   with pytest.raises(ValueError, match=r"prior_rate.*\(0, 1\)"):
-    bottleneck.independent_prior(rate)
+    priors.independent(rate)
 
 
 @pytest.mark.parametrize("beta", [-1e-3, float("nan"), float("inf")])

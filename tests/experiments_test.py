@@ -119,9 +119,12 @@ def test_summary_equals_an_independent_computation(smoke_run):
       config, few.images[i : i + 1], key_code[None]
     )
     u = jax.random.uniform(key_spikes, (1, config.num_steps, 8))[0]
-    sample = run.model.encoder.run(run.state.params.encoder, inputs[:, 0], u)
+    sample = run.built.model.encoder.run(
+      run.state.params.encoder, inputs[:, 0], u
+    )
     logits = np.asarray(
-      run.model.decode(run.state.params.decoder, sample.spikes), np.float64
+      run.built.model.decode(run.state.params.decoder, sample.spikes),
+      np.float64,
     )
     r = np.asarray(target[0], np.float64)
     cross.append(np.mean(np.logaddexp(0, logits) - r * logits))
@@ -240,6 +243,31 @@ def test_one_compilation_of_the_training_step(tmp_path, caplog):
 
 OPTIONS = [
   {"estimator": "score_function", "num_samples": 3},
+  {"estimator": "score_function", "baseline": "none"},
+  {"estimator": "score_function", "baseline": "batch"},
+  {"estimator": "score_function", "baseline": "moving_average"},
+  {"estimator": "relaxed"},
+  {"estimator": "arm", "num_samples": 2},
+  {"estimator": "disarm", "num_samples": 4},
+  {"estimator": "published", "information": "sampled"},
+  {
+    "estimator": "published",
+    "information": "sampled",
+    "repairs": (),
+    "credit": "feedback",
+  },
+  {"credit": "local"},
+  {"credit": "symmetric", "encoder__hidden": (6, 5)},
+  {
+    "credit": "feedback",
+    "encoder__kind": "convolutional",
+    "encoder__hidden": (2,),
+  },
+  {"remat_every": 4},
+  {"prior": "rate"},
+  {"prior": "glm", "prior_length": 3},
+  {"optimizer__encoder_name": "sgd", "optimizer__encoder_learning_rate": 0.1},
+  {"optimizer__encoder_name": "adam"},
   {"decoder": "linear"},
   {"decoder": "conv"},
   {"decoder_width": 0},
@@ -265,9 +293,9 @@ OPTIONS = [
 
 def _one_step(config):
   build.validate(config)
-  model, ann, optimizer = build.build(config, config.view)
-  state = build.init_state(config, model, ann, optimizer)
-  step = loop.make_step(config, model, optimizer)
+  built = build.build(config, config.view)
+  state = build.init_state(config, built)
+  step = loop.make_step(config, built)
   images = datasets.load().train.images[:20]
   indices = np.arange(config.batch_size, dtype=np.int32)
   before = jax.tree.map(np.asarray, state.params)
@@ -293,8 +321,17 @@ def test_every_option_trains_its_parameters(fields):
   assert np.isfinite(metrics.diagnostics.gradient_norms).all()
 
 
+def test_a_frozen_encoder_stays_as_it_began():
+  before, after, _ = _one_step(_tiny(optimizer__encoder_name="frozen"))
+  _same(before.encoder, after.encoder)
+  assert not np.array_equal(
+    *[p.decoder["params"]["output"]["kernel"] for p in (before, after)]
+  )
+
+
 def test_every_choice_is_among_the_options():
   covered = {(k.replace("__", "."), v) for f in OPTIONS for k, v in f.items()}
+  covered.add(("optimizer.encoder_name", "frozen"))
   covered |= {(name, build.field(_tiny(), name)) for name in build.CHOICES} | {
     ("baseline_view", view) for view in build.CHOICES["view"]
   }
@@ -305,10 +342,8 @@ def test_every_choice_is_among_the_options():
 def test_published_configurations():
   config = mnist_time_published.get_config()
   assert config.beta == pytest.approx(1.02e-4, rel=1e-3)
-  model, ann, optimizer = build.build(config, "full")
-  state = jax.eval_shape(
-    lambda: build.init_state(config, model, ann, optimizer)
-  )
+  built = build.build(config, "full")
+  state = jax.eval_shape(lambda: build.init_state(config, built))
   shapes = [leaf.shape for leaf in jax.tree.leaves(state.params.decoder)]
   assert (7680, 3840) in shapes and (3840, 784) in shapes
   assert state.params.encoder.hidden[0].weights.shape == (784, 600)

@@ -37,10 +37,9 @@ def test_blocks():
 def _moved(names):
   """Largest move of each parameter by one step of the library's training."""
   model, params = names["model"], names["params"]
-  step = training.make_train_step(
-    model, estimators.straight_through(), optax.sgd(1.0)
-  )
-  state = training.init_state(params, optax.sgd(1.0))
+  rule = estimators.straight_through()
+  step = training.make_train_step(model, rule, optax.sgd(1.0))
+  state = training.init_state(params, optax.sgd(1.0), rule)
   keys = jax.random.split(jax.random.key(0), 16)
   after, _ = jax.jit(step)(state, names["inputs"], names["targets"], keys)
   return jax.tree.map(
@@ -85,7 +84,7 @@ def test_seeds_are_one_program_and_equal_single_runs():
   losses = np.asarray(names["metrics"].loss)
   assert losses.shape == (4,) and len(set(losses.tolist())) == 4
   model, params = names["build"](names["layer"], key=jax.random.key(2))
-  state = training.init_state(params, names["optimizer"])
+  state = training.init_state(params, names["optimizer"], names["rule"])
   keys = jax.random.split(jax.random.key(2), 16)
   _, metrics = names["step"](state, names["inputs"], names["targets"], keys)
   np.testing.assert_allclose(losses[2], metrics.loss, rtol=1e-4)

@@ -13,6 +13,7 @@ from timedecode import (
   checkpoint,
   encoder,
   estimators,
+  priors,
   readout,
   surrogate,
   training,
@@ -28,11 +29,10 @@ def _model(layers=None):
       encoder.dense(4, weight_scale=10.0),
     ]
   snn = encoder.make_encoder((NUM_IN,), layers, 3)
-  losses = functools.partial(
-    bottleneck.vdib, beta=0.1, prior=bottleneck.independent_prior(0.2)
-  )
+  losses = functools.partial(bottleneck.vdib, beta=0.1)
   decode = lambda weights, view: view.reshape(-1) @ weights
-  return training.Model(snn, decode, readout.whole_train, losses)
+  prior = priors.independent(0.2)
+  return training.Model(snn, decode, readout.whole_train, losses, prior)
 
 
 def _params(model):
@@ -53,18 +53,16 @@ def test_step_is_gradient_descent_on_the_mean_over_examples():
   estimator = estimators.straight_through()
   inputs, targets, keys = _batch()
   step = training.make_train_step(model, estimator, optax.sgd(rate))
-  state = training.init_state(params, optax.sgd(rate))
+  state = training.init_state(params, optax.sgd(rate), estimator)
   after, metrics = jax.jit(step)(state, inputs, targets, keys)
   gradients, losses = [], []
   for i in range(BATCH):
-    gradient, (loss, _) = jax.grad(
-      lambda p, i=i: estimator(
-        model.encoder, model.objective, p, inputs[:, i], targets[i], keys[i]
-      ),
-      has_aux=True,
-    )(params)
-    gradients.append(gradient)
-    losses.append(loss)
+    one = slice(i, i + 1)
+    estimate = estimator.estimate(
+      model, params, (), inputs[:, one], targets[one], keys[one]
+    )
+    gradients.append(estimate.gradients)
+    losses.append(jax.tree.map(lambda leaf: leaf[0], estimate.losses))
   expected = jax.tree.map(
     lambda p, *g: p - rate * sum(g) / BATCH, params, *gradients
   )
@@ -85,10 +83,9 @@ def test_diagnostics_equal_numpy_counts():
   model = _model()
   params = _params(model)
   inputs, targets, keys = _batch()
-  step = training.make_train_step(
-    model, estimators.straight_through(), optax.sgd(0.1)
-  )
-  state = training.init_state(params, optax.sgd(0.1))
+  rule = estimators.straight_through()
+  step = training.make_train_step(model, rule, optax.sgd(0.1))
+  state = training.init_state(params, optax.sgd(0.1), rule)
   _, metrics = jax.jit(step)(state, inputs, targets, keys, True)
   one = lambda x, key: model.encoder.run(
     params.encoder, x, jax.random.uniform(key, (1, STEPS, 3))[0]
@@ -111,16 +108,11 @@ def test_diagnostics_equal_numpy_counts():
     active = np.mean(np.asarray(psi(potential)) > 0.01)
     np.testing.assert_allclose(found.surrogate_active_share, active, rtol=1e-5)
     assert 0.0 < rate.mean() < 1.0 and 0.0 < active < 1.0
-  gradients = jax.grad(
-    lambda p: jnp.mean(
-      jax.vmap(
-        lambda x, r, k: estimators.straight_through()(
-          model.encoder, model.objective, p, x, r, k
-        )[0],
-        (1, 0, 0),
-      )(inputs, targets, keys)
-    )
-  )(params)
+  gradients = (
+    estimators.straight_through()
+    .estimate(model, params, (), inputs, targets, keys)
+    .gradients
+  )
   parts = [*gradients.encoder.hidden, gradients.encoder.readout]
   norms = [
     np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(part)))
@@ -133,10 +125,9 @@ def test_diagnostics_equal_numpy_counts():
 
 def test_diagnostics_are_nan_unless_asked_for():
   model = _model()
-  step = training.make_train_step(
-    model, estimators.straight_through(), optax.sgd(0.1)
-  )
-  state = training.init_state(_params(model), optax.sgd(0.1))
+  rule = estimators.straight_through()
+  step = training.make_train_step(model, rule, optax.sgd(0.1))
+  state = training.init_state(_params(model), optax.sgd(0.1), rule)
   _, metrics = jax.jit(step)(state, *_batch())
   for leaf in metrics.diagnostics:
     assert np.isnan(leaf).all()
@@ -144,10 +135,9 @@ def test_diagnostics_are_nan_unless_asked_for():
 
 def test_no_hidden_layers():
   model = _model(layers=[])
-  step = training.make_train_step(
-    model, estimators.score_function(2), optax.sgd(0.1)
-  )
-  state = training.init_state(_params(model), optax.sgd(0.1))
+  rule = estimators.score_function(2)
+  step = training.make_train_step(model, rule, optax.sgd(0.1))
+  state = training.init_state(_params(model), optax.sgd(0.1), rule)
   after, metrics = jax.jit(step)(state, *_batch(), True)
   assert metrics.diagnostics.hidden_rate.shape == (0,)
   moved = jnp.abs(
@@ -162,7 +152,7 @@ def test_training_lowers_the_loss(name):
   estimator = estimators.ESTIMATORS[name](4)
   optimizer = optax.adam(0.02)
   step = jax.jit(training.make_train_step(model, estimator, optimizer))
-  state = training.init_state(_params(model), optimizer)
+  state = training.init_state(_params(model), optimizer, estimator)
   inputs, targets, _ = _batch()
   losses = []
   for i in range(200):
@@ -174,10 +164,9 @@ def test_training_lowers_the_loss(name):
 
 def test_one_step_restore_one_step_equals_two_steps(tmp_path):
   model, optimizer = _model(), optax.adam(0.01)
-  step = jax.jit(
-    training.make_train_step(model, estimators.straight_through(), optimizer)
-  )
-  state = training.init_state(_params(model), optimizer)
+  rule = estimators.straight_through()
+  step = jax.jit(training.make_train_step(model, rule, optimizer))
+  state = training.init_state(_params(model), optimizer, rule)
   first, _ = step(state, *_batch(1))
   second, _ = step(first, *_batch(2))
   checkpoint.save(tmp_path / "checkpoint", first, {"step": 1})
@@ -215,10 +204,9 @@ def test_evaluation_draws_independent_samples_of_the_model():
 
 def test_wrong_shapes_are_refused():
   model = _model()
-  step = training.make_train_step(
-    model, estimators.straight_through(), optax.sgd(0.1)
-  )
-  state = training.init_state(_params(model), optax.sgd(0.1))
+  rule = estimators.straight_through()
+  step = training.make_train_step(model, rule, optax.sgd(0.1))
+  state = training.init_state(_params(model), optax.sgd(0.1), rule)
   inputs, targets, keys = _batch()
   with pytest.raises(ValueError, match=r"inputs: expected shape \[T, 7\]"):
     step(state, inputs[..., :6], targets, keys)

@@ -86,30 +86,10 @@ DISTORTIONS = {
 }
 
 
-def check_prior_rate(rate: float) -> None:
-  """Raises ValueError unless ``0 < rate < 1``."""
-  if not 0.0 < rate < 1.0:
-    raise ValueError(f"prior_rate: expected a number in (0, 1), got {rate}")
-
-
 def check_beta(beta: float) -> None:
   """Raises ValueError unless beta is finite and not negative."""
   if not (math.isfinite(beta) and beta >= 0.0):
     raise ValueError(f"beta: expected a finite number >= 0, got {beta}")
-
-
-def independent_prior(rate: float) -> Callable[[jax.Array], jax.Array]:
-  """q(y_t | y^{t-1}) = Bernoulli(rate) for every neuron and step.
-
-  Args:
-    rate: spike probability per step, in (0, 1).
-
-  Returns:
-    ``spikes [T, N_y] -> logits of the prior [T, N_y]``, causal in the spikes.
-  """
-  check_prior_rate(rate)
-  logit = math.log(rate) - math.log1p(-rate)
-  return lambda spikes: jnp.full_like(spikes, logit)
 
 
 def log_probability(spikes: jax.Array, logits: jax.Array) -> jax.Array:
@@ -144,8 +124,8 @@ def vdib(
   target: jax.Array,
   spikes: jax.Array,
   logits: jax.Array,
+  prior_logits: jax.Array,
   beta: float,
-  prior: Callable[[jax.Array], jax.Array],
   distortion: Distortion = bernoulli_distortion,
   closed_form: bool = True,
 ) -> Losses:
@@ -156,13 +136,12 @@ def vdib(
     target: r.
     spikes: y, [T, N_y].
     logits: u of the readout, [T, N_y].
+    prior_logits: of q(y_t | past), [T, N_y], see `priors`.
     beta: nats per nat, >= 0.
-    prior: ``spikes -> prior logits``, see `independent_prior`.
     distortion: one of `DISTORTIONS` or your own.
     closed_form: information by `divergence`, else by `sampled_ratio`.
   """
   distortion_value = distortion(outputs, target)
-  prior_logits = prior(spikes)
   if closed_form:
     information = jnp.sum(divergence(logits, prior_logits))
   else:

@@ -7,6 +7,7 @@ State can be carried: a train fed in chunks gives the same result as whole.
 Source: arXiv:2106.01177, section 3.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from timedecode import credit as credit_lib
 from timedecode import neurons, synapses
 from timedecode.layers import Layer, check_size, convolutional, dense
 
@@ -73,6 +75,8 @@ class Encoder(NamedTuple):
     input_shape: shape of one step's input.
     num_readout: N_y.
     layers: the hidden layers.
+    credit: how errors reach them.
+    reach: steps, how long a spike acts on the readout's logits.
   """
 
   init: Callable[[jax.Array], EncoderParams]
@@ -82,6 +86,8 @@ class Encoder(NamedTuple):
   input_shape: tuple[int, ...]
   num_readout: int
   layers: tuple[Layer, ...]
+  credit: credit_lib.Credit
+  reach: int
 
 
 def _check_inputs(inputs, uniforms, input_shape, num_readout):
@@ -97,15 +103,38 @@ def _check_inputs(inputs, uniforms, input_shape, num_readout):
     )
 
 
-def _run_layers(layers, params, states, spikes):
+def _run_layers(layers, params, states, spikes, credit):
   """Spikes through all hidden layers: (states, spikes, potentials) of each."""
   after, hidden, potentials = [], [], []
   for layer, layer_params, state in zip(layers, params, states, strict=True):
-    state, (spikes, potential) = layer.run(layer_params, state, spikes)
+    state, (spikes, potential) = layer.run(layer_params, state, spikes, credit)
     after.append(state)
     hidden.append(spikes)
     potentials.append(potential)
   return tuple(after), tuple(hidden), tuple(potentials)
+
+
+def _run_in_pieces(run, length, params, inputs, uniforms, state, sampler):
+  """The same as `run`; the backward pass keeps the pieces' first states."""
+
+  @functools.partial(jax.checkpoint, prevent_cse=False, static_argnums=2)
+  def piece(state, start, length):
+    cut_out = lambda a: jax.lax.dynamic_slice_in_dim(a, start, length)
+    sample = run(params, cut_out(inputs), cut_out(uniforms), state, sampler)
+    return sample.state, (sample.spikes, sample.logits)
+
+  count, rest = divmod(len(inputs), length)
+  state, outputs = jax.lax.scan(
+    lambda state, index: piece(state, index * length, length),
+    state,
+    jnp.arange(count),
+  )
+  outputs = [a.reshape(count * length, -1) for a in outputs]
+  if rest:
+    state, last = piece(state, count * length, rest)
+    pairs = zip(outputs, last, strict=True)
+    outputs = [jnp.concatenate(pair) for pair in pairs]
+  return Sample(*outputs, (), (), state)
 
 
 def make_encoder(
@@ -115,6 +144,8 @@ def make_encoder(
   num_kernels: int = 8,
   kernel_length: int = 10,
   lateral: bool = False,
+  credit: credit_lib.Credit | None = None,
+  remat_every: int = 0,
 ) -> Encoder:
   """Builds an encoder; the static choices are closed over.
 
@@ -125,12 +156,19 @@ def make_encoder(
     num_kernels: K, raised cosines between the last layer and the readout.
     kernel_length: tau, their length in steps.
     lateral: feedback from every readout neuron to every other one.
+    credit: how errors reach the hidden layers, default `credit.bptt()`.
+    remat_every: steps between the states that the backward pass keeps; what
+      lies between is computed again, so that memory grows by far less with T.
+      `Sample.hidden` and `Sample.potentials` are then empty. 0: keep all.
 
   Raises:
     ValueError: a size below 1, or an input that a layer can't take.
   """
   check_size("num_readout", num_readout)
   input_shape, layers = tuple(input_shape), tuple(layers)
+  credit = credit_lib.bptt() if credit is None else credit
+  if remat_every < 0:
+    raise ValueError(f"remat_every: expected >= 0 steps, got {remat_every}")
   kernels = synapses.raised_cosine_kernels(num_kernels, kernel_length)
   feedback_kernel = synapses.raised_cosine_kernels(1, kernel_length)[0]
   shapes = [input_shape]
@@ -157,30 +195,43 @@ def make_encoder(
     readout = neurons.glm_initial_state(kernel_length, num_readout)
     return EncoderState(tuple(hidden), readout)
 
-  def run(params, inputs, uniforms, state=None, sampler=neurons.bernoulli):
-    _check_inputs(inputs, uniforms, input_shape, num_readout)
-    state = initial_state() if state is None else state
+  def run_whole(params, inputs, uniforms, state, sampler):
     states, hidden, potentials = _run_layers(
-      layers, params.hidden, state.hidden, inputs
+      layers, params.hidden, state.hidden, inputs, credit
     )
     last = hidden[-1] if hidden else inputs
     products = jnp.tensordot(
-      last.reshape(len(last), -1), params.readout.weights, axes=1
+      credit.readout(last.reshape(len(last), -1)),
+      params.readout.weights,
+      axes=1,
     )
     drive, pending = synapses.overlap_add(
       kernels, products, state.readout.pending
     )
+    areas = kernels.sum(axis=1)
+    effective = jnp.einsum("hkn,k->hn", params.readout.weights, areas)
+    drive = credit.error(drive, hidden, effective)
     history, (spikes, logits) = neurons.glm_readout(
       params.readout, feedback_kernel, state.readout.history, drive, uniforms,
-      sampler,
+      sampler, credit.carry,
     )  # fmt: skip
     after = EncoderState(states, neurons.GLMState(pending, history))
     return Sample(spikes, logits, hidden, potentials, after)
+
+  def run(params, inputs, uniforms, state=None, sampler=neurons.bernoulli):
+    _check_inputs(inputs, uniforms, input_shape, num_readout)
+    state = initial_state() if state is None else state
+    if not remat_every or len(inputs) <= remat_every:
+      return run_whole(params, inputs, uniforms, state, sampler)
+    return _run_in_pieces(
+      run_whole, remat_every, params, inputs, uniforms, state, sampler
+    )
 
   def sample(params, inputs, key, state=None):
     uniforms = jax.random.uniform(key, (inputs.shape[0], num_readout))
     return run(params, inputs, uniforms, state)
 
   return Encoder(
-    init, initial_state, run, sample, input_shape, num_readout, layers
-  )
+    init, initial_state, run, sample, input_shape, num_readout, layers,
+    credit, kernel_length,
+  )  # fmt: skip

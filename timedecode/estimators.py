@@ -1,116 +1,342 @@
 """Gradients of expectations over the readout's random spikes.
 
-An estimator is a function of one example,
+An `Estimator` turns a batch into an estimate of the gradient of the expected
+loss by all parameters. With u_t the readout's logits along a sampled train y,
+f(y) its loss and b a baseline that does not depend on y_t given the past:
 
-  estimator(encoder, objective, params, inputs, target, key)
-    -> (surrogate, (losses, sample)),
+  score_function    sum_t grad log P(y_t | past) (f - b); unbiased         (1)
+  arm, disarm       1/2 sum_t w_t [f grad u_t - f' grad u'_t], primes mark
+                    the train of the uniforms 1 - v; w_t = 1 - 2 v_t (arm)
+                    or its mean given (y_t, y'_t) (disarm); unbiased       (2)
+  straight_through  backward as if y_t were sigma(u_t); biased             (3)
+  relaxed           forward and backward with binary Concrete spikes;
+                    biased, exact at temperature 0                         (4)
 
-whose surrogate has as its gradient an estimate of the gradient of the
-expected loss by ``params = (encoder's, decoder's)``. `losses` and `sample`
-are of the first sampled train. A new rule is one more function of this form
-in `ESTIMATORS`.
+All keep the ordinary gradient of f at fixed spikes: the decoder's, the
+prior's, and that of the closed-form information by the logits.
 
-  straight_through   forward Bernoulli, backward sigma(u): biased, low variance
-  score_function     sum_t grad log P(y_t) (l - b), unbiased; the baseline b of
-                     a sample is the mean loss of the other samples of the same
-                     example (leave-one-out)
-
-Both keep the ordinary gradient of the loss at fixed spikes: the decoder's, and
-that of the closed-form information by the logits. Source: arXiv:2106.01177,
-section 3; method section 6.
+(2) is known for independent variables, u' = u (Yin and Zhou 2019; Dong et al.
+2020). Here a spike moves the later logits. E[f (1 - 2 v_t) | past] is still
+the derivative by u_t, so both trains give an unbiased estimate each, along
+their own logits, and the mean of w_t given both trains, v_t uniform between
+lo and hi, is 1 - lo - hi. Sources: arXiv:2106.01177, section 3, for (1).
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from timedecode import bottleneck, neurons
-
-Estimator = Callable[..., tuple[jax.Array, Any]]
+from timedecode import bottleneck, encoder, neurons
 
 
-def _draw(encoder, objective, params, inputs, target, key, num, sampler):
-  """`num` trains for one example: losses and samples with a leading axis."""
-  encoder_params, decoder_params = params
-  uniforms = jax.random.uniform(
-    key, (num, inputs.shape[0], encoder.num_readout)
-  )
+class Estimate(NamedTuple):
+  """What an estimator says of a batch.
+
+  Attributes:
+    gradients: like the parameters.
+    state: of the estimator, for the next batch.
+    losses: `bottleneck.Losses` of [B], of one train per example.
+    sample: `encoder.Sample`, the same trains, batch on axis 1.
+  """
+
+  gradients: Any
+  state: Any
+  losses: bottleneck.Losses
+  sample: Any
+
+
+class Estimator(NamedTuple):
+  """A rule of learning through random spikes.
+
+  Attributes:
+    init: ``(params) -> state``; () where nothing is remembered.
+    estimate: ``(model, params, state, inputs [T, B, ...], targets [B, ...],
+      keys [B]) -> Estimate``; `model` is a `training.Model`.
+  """
+
+  init: Callable[[Any], Any]
+  estimate: Callable[..., Estimate]
+
+
+def draw(model, params, inputs, target, uniforms, sampler):
+  """Trains of one example, a row of uniforms each: (losses, samples)."""
 
   def one(uniforms):
-    sample = encoder.run(encoder_params, inputs, uniforms, sampler=sampler)
-    return objective(decoder_params, sample, target), sample
+    sample = model.encoder.run(
+      params.encoder, inputs, uniforms, sampler=sampler
+    )
+    return model.objective(params, sample, target), sample
 
   return jax.vmap(one)(uniforms)
 
 
-def _first(tree):
+def draw_uniforms(model, inputs, key, num_samples):
+  """[K, T, N_y] in [0, 1) for one example."""
+  shape = (num_samples, inputs.shape[0], model.encoder.num_readout)
+  return jax.random.uniform(key, shape)
+
+
+def first(tree):
+  """The first of the leading axis of every leaf."""
   return jax.tree.map(lambda leaf: leaf[0], tree)
 
 
+def over_batch(function, inputs, *others):
+  """Maps over examples: inputs [T, B, ...], the others [B, ...].
+
+  `function` returns (anything, `encoder.Sample`).
+  """
+  return jax.vmap(
+    function,
+    in_axes=(1, *[0] * len(others)),
+    out_axes=(0, encoder.Sample(1, 1, 1, 1, 0)),
+  )(inputs, *others)
+
+
+def _differentiated(batch_surrogate, init=lambda params: ()):
+  """An estimator from ``(model, params, state, inputs, targets, keys) ->
+  (surrogate, (state, losses, sample))``, by its gradient."""
+
+  def estimate(model, params, state, *batch):
+    gradients, aux = jax.grad(
+      lambda params: batch_surrogate(model, params, state, *batch),
+      has_aux=True,
+    )(params)
+    return Estimate(gradients, *aux)
+
+  return Estimator(init, estimate)
+
+
+def _check_samples(name, num_samples, least, even=False):
+  if num_samples < least or (even and num_samples % 2):
+    kind = "an even number, at least" if even else "at least"
+    raise ValueError(
+      f"num_samples: {name} expects {kind} {least}, got {num_samples}"
+    )
+
+
+def _pathwise(sampler_of, num_samples, init):
+  """Differentiates through samples; `sampler_of(state)` makes them."""
+
+  def surrogate(model, params, state, inputs, targets, keys):
+    def one(inputs, target, key):
+      uniforms = draw_uniforms(model, inputs, key, num_samples)
+      losses, samples = draw(
+        model, params, inputs, target, uniforms, sampler_of(state)
+      )
+      return (jnp.mean(losses.total), first(losses)), first(samples)
+
+    (total, losses), sample = over_batch(one, inputs, targets, keys)
+    after = jax.tree.map(lambda leaf: leaf + 1, state)
+    return jnp.mean(total), (after, losses, sample)
+
+  return _differentiated(surrogate, init)
+
+
 def straight_through(num_samples: int = 1) -> Estimator:
-  """Backward as if each spike were its probability. Biased.
+  """Equation (3). Biased, low variance.
 
   Args:
     num_samples: trains per example, averaged.
   """
   _check_samples("straight_through", num_samples, 1)
-
-  def estimate(encoder, objective, params, inputs, target, key):
-    losses, samples = _draw(
-      encoder,
-      objective,
-      params,
-      inputs,
-      target,
-      key,
-      num_samples,
-      neurons.bernoulli_straight_through,
-    )
-    return jnp.mean(losses.total), (_first(losses), _first(samples))
-
-  return estimate
+  sampler = neurons.bernoulli_straight_through
+  return _pathwise(lambda state: sampler, num_samples, lambda params: ())
 
 
-def score_function(num_samples: int = 8) -> Estimator:
-  """REINFORCE with a leave-one-out baseline. Unbiased.
+def relaxed(
+  num_samples: int = 1,
+  temperature: float | Callable[[jax.Array], jax.Array] = 0.5,
+) -> Estimator:
+  """Equation (4): the model is trained on spikes between 0 and 1.
 
   Args:
-    num_samples: trains of the same example, at least 2.
+    num_samples: trains per example, averaged.
+    temperature: > 0, or a schedule ``step -> temperature``.
   """
-  _check_samples("score_function", num_samples, 2)
-
-  def estimate(encoder, objective, params, inputs, target, key):
-    losses, samples = _draw(
-      encoder,
-      objective,
-      params,
-      inputs,
-      target,
-      key,
-      num_samples,
-      neurons.bernoulli,
-    )
-    signal = jax.lax.stop_gradient(losses.total)
-    others = (jnp.sum(signal) - signal) / (num_samples - 1)
-    log_probability = jax.vmap(bottleneck.log_probability)(
-      samples.spikes, samples.logits
-    )
-    surrogate = jnp.mean(losses.total + (signal - others) * log_probability)
-    return surrogate, (_first(losses), _first(samples))
-
-  return estimate
+  _check_samples("relaxed", num_samples, 1)
+  if not callable(temperature) and not temperature > 0:
+    raise ValueError(f"temperature: expected > 0, got {temperature}")
+  schedule = temperature if callable(temperature) else lambda step: temperature
+  return _pathwise(
+    lambda step: neurons.concrete(schedule(step)),
+    num_samples,
+    lambda params: jnp.zeros((), jnp.int32),
+  )
 
 
-def _check_samples(name: str, num_samples: int, least: int) -> None:
-  if num_samples < least:
+BASELINES = ("none", "moving_average", "samples", "batch")
+_KEEP = 0.99  # Of the moving average, per step.
+
+
+def _leave_one_out(values, axis):
+  others = jnp.sum(values, axis, keepdims=True) - values
+  return others / (values.shape[axis] - 1)
+
+
+def _baseline(name, average, totals):
+  """The baseline of every loss; totals [B, K]."""
+  if name == "samples":
+    return _leave_one_out(totals, 1)
+  if name == "batch":
+    return _leave_one_out(totals, 0)
+  if name == "moving_average":
+    value, weight = average
+    return jnp.broadcast_to(value / jnp.maximum(weight, 1e-9), totals.shape)
+  return jnp.zeros_like(totals)
+
+
+def _nothing(params):
+  del params
+  return ()
+
+
+def _no_average(params):
+  del params
+  return jnp.zeros(()), jnp.zeros(())
+
+
+def _moved(average, value):
+  """A moving average and its weight, which is below 1 at the start."""
+  return tuple(
+    _KEEP * old + (1 - _KEEP) * new
+    for old, new in zip(average, (value, 1.0), strict=True)
+  )
+
+
+def score_function(
+  num_samples: int = 8, baseline: str = "samples"
+) -> Estimator:
+  """Equation (1), REINFORCE. Unbiased.
+
+  Args:
+    num_samples: trains of the same example, averaged.
+    baseline: "samples", the mean loss of the example's other trains, which
+      takes 2 or more; "batch", the mean loss of the other examples;
+      "moving_average", of the batches before; or "none".
+  """
+  if baseline not in BASELINES:
     raise ValueError(
-      f"num_samples: {name} expects at least {least}, got {num_samples}"
+      f"baseline: expected one of {', '.join(BASELINES)}, got {baseline!r}"
     )
+  least = 2 if baseline == "samples" else 1
+  _check_samples("score_function", num_samples, least)
+
+  def surrogate(model, params, state, inputs, targets, keys):
+    if baseline == "batch" and len(keys) < 2:
+      raise ValueError(
+        "batch_size: the baseline 'batch' expects at least 2 examples, got"
+        f" {len(keys)}; 'samples' or 'moving_average' do with 1"
+      )
+
+    def one(inputs, target, key):
+      uniforms = draw_uniforms(model, inputs, key, num_samples)
+      losses, samples = draw(
+        model, params, inputs, target, uniforms, neurons.bernoulli
+      )
+      log_p = jax.vmap(bottleneck.log_probability)(
+        samples.spikes, samples.logits
+      )
+      return (losses.total, log_p, first(losses)), first(samples)
+
+    (total, log_p, losses), sample = over_batch(one, inputs, targets, keys)
+    fixed = jax.lax.stop_gradient(total)
+    signal = fixed - _baseline(baseline, state, fixed)
+    after = _moved(state, jnp.mean(fixed)) if state else ()
+    return jnp.mean(total + signal * log_p), (after, losses, sample)
+
+  average = baseline == "moving_average"
+  return _differentiated(surrogate, _no_average if average else _nothing)
 
 
-ESTIMATORS = {
+def _antithetic(name, num_samples, weigh):
+  """Equation (2); `weigh(uniforms, pair of spikes, pair of logits)`."""
+  _check_samples(name, num_samples, 2, even=True)
+  pairs = num_samples // 2
+
+  def one_example(model, params, average, inputs, target, key):
+    uniforms = draw_uniforms(model, inputs, key, pairs)
+    both = jnp.concatenate([uniforms, 1.0 - uniforms])
+    losses, samples = draw(
+      model, params, inputs, target, both, neurons.bernoulli
+    )
+    split = lambda a: a.reshape(2, pairs, *a.shape[1:])
+    total, spikes = split(losses.total), split(samples.spikes)
+    logits = split(samples.logits)
+    weight = jax.lax.stop_gradient(weigh(uniforms, spikes, logits))
+    signal = jax.lax.stop_gradient(total)
+    of_pairs = jnp.mean(signal, axis=0, keepdims=True)
+    if pairs > 1:
+      signal -= _leave_one_out(of_pairs, 1)
+    else:
+      signal -= _baseline("moving_average", average, of_pairs)
+    along = jnp.sum(weight[None] * logits, axis=(2, 3))
+    surrogate = jnp.mean(total) + jnp.mean(
+      0.5 * (signal[0] * along[0] - signal[1] * along[1])
+    )
+    values = surrogate, jnp.mean(total), first(losses)
+    return values, first(samples)
+
+  def surrogate(model, params, state, inputs, targets, keys):
+    (value, total, losses), sample = over_batch(
+      lambda *example: one_example(model, params, state, *example),
+      inputs, targets, keys,
+    )  # fmt: skip
+    after = _moved(state, jax.lax.stop_gradient(jnp.mean(total)))
+    return jnp.mean(value), (after, losses, sample)
+
+  return _differentiated(surrogate, _no_average)
+
+
+def arm(num_samples: int = 2) -> Estimator:
+  """Antithetic pairs, equation (2) with w_t = 1 - 2 v_t. Unbiased.
+
+  Args:
+    num_samples: evaluations per example, two per pair. The baseline of both
+      trains, which matters where their logits have parted, is the mean loss
+      of the other pairs, or of a single pair the moving average over batches.
+  """
+  return _antithetic("arm", num_samples, lambda v, spikes, logits: 1 - 2 * v)
+
+
+def disarm_weight(
+  uniforms: jax.Array, spikes: jax.Array, logits: jax.Array
+) -> jax.Array:
+  """E[1 - 2 v | y, y'], v uniform where both spikes come out as they did.
+
+  Args:
+    uniforms: unused; the weight is their conditional mean.
+    spikes: y and y', [2, ...].
+    logits: u and u', [2, ...].
+  """
+  del uniforms
+  probability = jax.nn.sigmoid(logits[0])  # y = 1 where v < this.
+  threshold = jax.nn.sigmoid(-logits[1])  # y' = 1 where v > this.
+  fires, mirrored = spikes > 0
+  low = jnp.maximum(
+    jnp.where(fires, 0.0, probability), jnp.where(mirrored, threshold, 0.0)
+  )
+  high = jnp.minimum(
+    jnp.where(fires, probability, 1.0), jnp.where(mirrored, 1.0, threshold)
+  )
+  return 1.0 - low - high
+
+
+def disarm(num_samples: int = 2) -> Estimator:
+  """Antithetic pairs, equation (2) with `disarm_weight`. Unbiased.
+
+  Args:
+    num_samples: as in `arm`.
+  """
+  return _antithetic("disarm", num_samples, disarm_weight)
+
+
+ESTIMATORS: dict[str, Callable[..., Estimator]] = {
   "straight_through": straight_through,
   "score_function": score_function,
+  "relaxed": relaxed,
+  "arm": arm,
+  "disarm": disarm,
 }

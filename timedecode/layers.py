@@ -14,7 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from timedecode import credit as credit_lib
 from timedecode import neurons, synapses
+
+_BPTT = credit_lib.bptt()
 
 
 class Layer(NamedTuple):
@@ -24,7 +27,7 @@ class Layer(NamedTuple):
     init: ``(key, input_shape) -> params``.
     output_shape: ``(input_shape) -> shape`` of one step's output.
     initial_state: ``(input_shape) -> state`` at rest.
-    run: ``(params, state, spikes [T, *input_shape]) -> (state,
+    run: ``(params, state, spikes [T, *input_shape], credit) -> (state,
       (spikes, potential))``, each ``[T, *output_shape]``.
     derivative: surrogate derivative by the potential, or None.
   """
@@ -82,11 +85,13 @@ def _layer(weights_shape, connect, pool, neuron, synapse, weight_scale):
       neuron.initial_state(output_shape(input_shape)),
     )
 
-  def run(params, state, spikes):
-    synapse_state, traces = synapse.run(state.synapse, spikes)
+  def run(params, state, spikes, credit=_BPTT):
+    synapse_state, traces = credit.trace(
+      synapse.run, state.synapse, spikes, synapse.gain
+    )
     drive = pool(connect(params.weights, traces))
     neuron_state, outputs = jax.lax.scan(
-      lambda state, d: neuron.step(params.neuron, state, d),
+      lambda state, d: neuron.step(params.neuron, credit.carry(state), d),
       state.neuron,
       drive,
     )

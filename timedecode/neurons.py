@@ -176,6 +176,27 @@ def bernoulli_straight_through(
   return probabilities + jax.lax.stop_gradient(spikes - probabilities)
 
 
+def concrete(
+  temperature: float | jax.Array,
+) -> Callable[[jax.Array, jax.Array], jax.Array]:
+  """A sampler of relaxed spikes in (0, 1), the binary Concrete variable.
+
+  ``sigma((u - logit(uniform)) / temperature)``: towards temperature 0 the
+  spikes of `bernoulli` (Maddison et al. 2017).
+
+  Args:
+    temperature: > 0, may be traced.
+  """
+
+  def sample(logits, uniforms):
+    tiny = jnp.finfo(uniforms.dtype).tiny
+    uniforms = jnp.maximum(uniforms, tiny)
+    noise = jnp.log1p(-uniforms) - jnp.log(uniforms)
+    return jax.nn.sigmoid((logits + noise) / temperature)
+
+  return sample
+
+
 def expected(logits: jax.Array, uniforms: jax.Array) -> jax.Array:
   """``sigma(logits)`` in place of a sample: deterministic inspection."""
   del uniforms
@@ -199,6 +220,7 @@ def glm_readout(
   drive: jax.Array,
   uniforms: jax.Array,
   sampler: Callable[[jax.Array, jax.Array], jax.Array] = bernoulli,
+  carry: Callable[[jax.Array], jax.Array] = lambda history: history,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   """The stochastic threshold over a train, equations (4)-(5).
 
@@ -209,6 +231,8 @@ def glm_readout(
     drive: [T, N_y], ``sum_k W_k (f_k * s)_t``.
     uniforms: [T, N_y] in [0, 1), the randomness of the spikes.
     sampler: turns (logits, uniforms) into spikes.
+    carry: applied to the history before the step that uses it; a rule of
+      credit may take it for a constant.
 
   Returns:
     history after the train, and (spikes, logits), each [T, N_y].
@@ -216,6 +240,7 @@ def glm_readout(
 
   def step(history, inputs):
     drive, uniforms = inputs
+    history = carry(history)
     logits = drive + params.bias + glm_feedback(params, kernel, history)
     spikes = sampler(logits, uniforms)
     return jnp.concatenate([spikes[None], history[:-1]]), (spikes, logits)

@@ -92,11 +92,13 @@ class Filter(NamedTuple):
     initial_state: ``(shape) -> state``, a silent past.
     step: ``(state, x [...]) -> (state, out [...])``.
     run: ``(state, x [T, ...]) -> (state, out [T, ...])``, scans `step`.
+    gain: what a constant input of 1 ends at.
   """
 
   initial_state: Callable[[tuple[int, ...]], Any]
   step: Callable[..., Any]
   run: Callable[..., Any]
+  gain: float = 1.0
 
 
 class LIFTraces(NamedTuple):
@@ -142,7 +144,9 @@ def lif_filter(
       )
     return jax.lax.scan(step, state, x)
 
-  return Filter(initial_state, step, run)
+  total = gain_current / (1.0 - decay_current)
+  total *= gain_membrane / (1.0 - decay_membrane)
+  return Filter(initial_state, step, run, total)
 
 
 def causal_filter(kernels: jax.Array, x: jax.Array) -> jax.Array:

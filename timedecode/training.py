@@ -14,15 +14,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from timedecode import bottleneck
+from timedecode import bottleneck, estimators, priors
 from timedecode import encoder as encoder_lib
 
 
 class ModelParams(NamedTuple):
-  """encoder: `encoder.EncoderParams`; decoder: the decoder's own pytree."""
+  """encoder: `encoder.EncoderParams`; decoder, prior: their own pytrees."""
 
   encoder: Any
   decoder: Any
+  prior: Any = ()
 
 
 class Model(NamedTuple):
@@ -32,26 +33,44 @@ class Model(NamedTuple):
     encoder: see `encoder.make_encoder`.
     decode: ``(decoder params, view [D, N_y]) -> outputs [N_r]``.
     view: ``spikes [T, N_y] -> [D, N_y]``, see `readout.view`.
-    losses: ``(outputs, target, spikes, logits) -> bottleneck.Losses``.
+    losses: ``(outputs, target, spikes, logits, prior_logits) ->
+      bottleneck.Losses``.
+    prior: `priors.Prior`.
   """
 
   encoder: encoder_lib.Encoder
   decode: Callable[[Any, jax.Array], jax.Array]
   view: Callable[[jax.Array], jax.Array]
   losses: Callable[..., bottleneck.Losses]
+  prior: priors.Prior
 
-  def objective(self, decoder_params, sample, target):
-    """The loss of one sampled train."""
-    outputs = self.decode(decoder_params, self.view(sample.spikes))
-    return self.losses(outputs, target, sample.spikes, sample.logits)
+  def objective(self, params, sample, target):
+    """The losses of one sampled train."""
+    outputs = self.decode(params.decoder, self.view(sample.spikes))
+    return self.judge(params, outputs, sample, target)
+
+  def judge(self, params, outputs, sample, target):
+    """The losses of given outputs."""
+    prior_logits = self.prior.logits(params.prior, sample.spikes)
+    return self.losses(
+      outputs, target, sample.spikes, sample.logits, prior_logits
+    )
 
 
 class TrainState(NamedTuple):
-  """step: int32 scalar, steps taken; params; optimizer: optax state."""
+  """What training carries from step to step.
+
+  Attributes:
+    step: int32 scalar, steps taken.
+    params: `ModelParams`.
+    optimizer: optax state.
+    estimator: what the estimator remembers, () for most.
+  """
 
   step: jax.Array
   params: ModelParams
   optimizer: Any
+  estimator: Any
 
 
 class Diagnostics(NamedTuple):
@@ -98,14 +117,24 @@ SATURATED_RATE = 0.45
 
 
 def init_state(
-  params: ModelParams, optimizer: optax.GradientTransformation
+  params: ModelParams,
+  optimizer: optax.GradientTransformation,
+  estimator: estimators.Estimator,
 ) -> TrainState:
   """A fresh `TrainState` at step 0."""
-  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+  return TrainState(
+    jnp.zeros((), jnp.int32),
+    params,
+    optimizer.init(params),
+    estimator.init(params),
+  )
 
 
 def _diagnose(layers, sample, gradients) -> Diagnostics:
   rates, silent, saturated, active = [], [], [], []
+  if not sample.hidden:  # Not kept under `remat_every`.
+    rates = silent = saturated = active = [jnp.full((), jnp.nan)] * len(layers)
+    layers = ()
   for layer, spikes, potential in zip(
     layers, sample.hidden, sample.potentials, strict=True
   ):
@@ -132,7 +161,7 @@ def _no_diagnostics(num_layers: int) -> Diagnostics:
 
 def make_train_step(
   model: Model,
-  estimator: Callable[..., Any],
+  estimator: estimators.Estimator,
   optimizer: optax.GradientTransformation,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Builds ``train_step(state, inputs, targets, keys, diagnose=False)``.
@@ -150,21 +179,9 @@ def make_train_step(
   """
   num_layers = len(model.encoder.layers)
 
-  def batch_loss(params, inputs, targets, keys):
-    def one(inputs, target, key):
-      return estimator(
-        model.encoder, model.objective, params, inputs, target, key
-      )
-
-    sample_axes = encoder_lib.Sample(1, 1, 1, 1, 0)
-    surrogate, (losses, sample) = jax.vmap(
-      one, in_axes=(1, 0, 0), out_axes=(0, (0, sample_axes))
-    )(inputs, targets, keys)
-    return jnp.mean(surrogate), (losses, sample)
-
   def train_step(state, inputs, targets, keys, diagnose=False):
-    gradients, (losses, sample) = jax.grad(batch_loss, has_aux=True)(
-      state.params, inputs, targets, keys
+    gradients, remembered, losses, sample = estimator.estimate(
+      model, state.params, state.estimator, inputs, targets, keys
     )
     updates, optimizer_state = optimizer.update(
       gradients, state.optimizer, state.params
@@ -179,7 +196,8 @@ def make_train_step(
     num_cells = sample.spikes.shape[0] * sample.spikes.shape[2]
     params = optax.apply_updates(state.params, updates)
     metrics = Metrics(*losses, rate * num_cells, rate, diagnostics)
-    return TrainState(state.step + 1, params, optimizer_state), metrics
+    after = TrainState(state.step + 1, params, optimizer_state, remembered)
+    return after, metrics
 
   return train_step
 
@@ -218,7 +236,7 @@ def make_eval_step(
     def draw(uniforms):
       sample = model.encoder.run(params.encoder, inputs, uniforms)
       outputs = model.decode(params.decoder, model.view(sample.spikes))
-      losses = model.losses(outputs, target, sample.spikes, sample.logits)
+      losses = model.judge(params, outputs, sample, target)
       rates = [jnp.mean(spikes) for spikes in sample.hidden]
       rates = jnp.stack(rates) if rates else jnp.zeros((0,))
       return outputs, losses, sample.spikes, rates

@@ -11,11 +11,24 @@ def get_config() -> ConfigDict:
   config.steps = 2800  # Optimiser steps, >= 1.
   config.batch_size = 64  # Examples per step, >= 1.
   config.num_steps = 30  # T, time steps per example, >= 2.
-  config.estimator = "straight_through"  # Or score_function.
+  config.estimator = "straight_through"  # score_function, straight_through,
+  # relaxed, arm, disarm, published.
   config.num_samples = 1  # Trains per example in the estimator, >= 1
-  # (>= 2 for score_function).
-  config.credit = "bptt"  # Gradient through the hidden layers: bptt.
-  config.prior = "independent"  # q(y_t | past): independent Bernoulli.
+  # (>= 2 for score_function's samples; even for arm and disarm).
+  config.baseline = "samples"  # Of score_function: samples, batch,
+  # moving_average or none.
+  config.temperature = 1.0  # Of relaxed at the first step, > 0.
+  config.final_temperature = 0.3  # At the last step, > 0; geometric between.
+  config.repairs = (  # Of published; all together are the paper's rule.
+    "averaging", "scale", "reset", "feedback", "signal",
+  )  # fmt: skip
+  config.credit = "bptt"  # Way of errors to the hidden layers: bptt, local,
+  # symmetric or feedback.
+  config.remat_every = 0  # Steps between kept states in bptt; 0 keeps all.
+  config.information = "closed_form"  # Or sampled: the log ratio.
+  config.prior = "independent"  # q(y_t | past): independent, rate or glm, the
+  # last two learned.
+  config.prior_length = 10  # Steps of the past that glm sees, >= 1.
   config.prior_rate = 0.3  # Spike probability per step of the prior, (0, 1).
   config.beta = 1e-3  # Price of information, nats per nat, >= 0.
   config.view = "full"  # What the decoder sees: full, window, rate or
@@ -52,5 +65,8 @@ def get_config() -> ConfigDict:
   # warm-up, in [0, 1].
   config.optimizer.final_fraction = 0.05  # Cosine decay ends at this share of
   # the peak, in [0, 1]; 1 keeps it constant.
+  config.optimizer.encoder_name = ""  # Another rule for the encoder: adam, sgd,
+  # frozen; "" for the same.
+  config.optimizer.encoder_learning_rate = 0.0  # 0 for the same.
   config.optimizer.max_norm = 10.0  # Clip the global gradient norm; 0: never.
   return config

@@ -1,0 +1,187 @@
+"""The paper's learning rule, and the published code's, repair by repair.
+
+With g the gradient of sum_t log P(y_t | past) of one example by one parameter
+of the encoder and l its learning signal (distortion + beta x sampled ratio):
+
+  n <- keep n + (1 - keep) g^2 l,   d <- keep d + (1 - keep) g^2          (1)
+  step: (l - b) g,   b = n / (d + 1e-7)                                   (2)
+
+The decoder and the prior follow the ordinary gradient of l. With random
+feedback for the hidden layers, SGD for the encoder, Adam for the decoder and
+one example at a time this is the rule of arXiv:2106.01177, section 3. The
+code that was published with it does something else; each difference is
+mended by naming it among `repairs`:
+
+  averaging  keep is 0.99 and b is of the examples before; as shipped keep is
+             0.01, so that b is nearly l itself: l - b = l / (1 + g^2 / 1e-7)
+  scale      one scale for all; as shipped the readout's g is divided by N_y T
+             while the hidden layers' is not
+  reset      every example starts from rest; as shipped the state of the one
+             before is driven by 11 silent steps
+  feedback   `credit.unit_bound`; as shipped `credit.published_bound`
+  signal     every example has its own l; as shipped (in the later branch that
+             has batches) the batch's mean l multiplies its mean g
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from timedecode import bottleneck, credit, estimators, neurons, training
+
+REPAIRS = ("averaging", "scale", "reset", "feedback", "signal")
+_EPSILON = 1e-7
+_PAUSE = 11  # Silent steps between examples.
+
+
+class RuleState(NamedTuple):
+  """What the rule remembers.
+
+  Attributes:
+    numerator, denominator: n and d of equation (1), like the encoder's
+      parameters.
+    encoder: `encoder.EncoderState` of every example's place in the batch.
+  """
+
+  numerator: Any
+  denominator: Any
+  encoder: Any
+
+
+def check_repairs(repairs) -> None:
+  """Raises ValueError for a repair that does not exist."""
+  unknown = sorted(set(repairs) - set(REPAIRS))
+  if unknown:
+    raise ValueError(
+      f"repairs: expected some of {', '.join(REPAIRS)}, got {unknown}"
+    )
+
+
+def feedback(repairs=REPAIRS) -> credit.Credit:
+  """Random feedback with the bound that the repairs ask for."""
+  repaired = "feedback" in repairs
+  return credit.feedback(
+    credit.unit_bound if repaired else credit.published_bound
+  )
+
+
+def _squares(gradients, weights):
+  """Mean over examples of weight g^2; leaves [B, ...], weights [B]."""
+  return jax.tree.map(
+    lambda g: jnp.tensordot(weights, g**2, axes=1) / len(weights), gradients
+  )
+
+
+def published_rule(
+  model, repairs=REPAIRS, batch_size: int = 1
+) -> estimators.Estimator:
+  """Equations (1) and (2); with all repairs, the paper's rule.
+
+  The credit is the encoder's; see `feedback`. The model's losses should take
+  the information as a sampled ratio: its gradient at fixed spikes is not
+  used.
+
+  Args:
+    model: a `training.Model`.
+    repairs: some of `REPAIRS`.
+    batch_size: B, whose states are carried on without the repair `reset`.
+
+  Raises:
+    ValueError: an unknown repair.
+  """
+  check_repairs(repairs)
+  keep = 0.99 if "averaging" in repairs else 0.01
+
+  def init(params):
+    zeros = jax.tree.map(jnp.zeros_like, params.encoder)
+    state = ()
+    if "reset" not in repairs:
+      state = jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf, (batch_size, *leaf.shape)),
+        model.encoder.initial_state(),
+      )
+    return RuleState(zeros, zeros, state)
+
+  def one_example(params, state, inputs, target, key):
+    """(g, (losses, sample)) from the state that the example before left."""
+    key_pause, key = jax.random.split(key)
+    if "reset" in repairs:
+      state = model.encoder.initial_state()
+    else:
+      silence = jnp.zeros((_PAUSE, *inputs.shape[1:]))
+      state = model.encoder.sample(
+        params.encoder, silence, key_pause, state
+      ).state
+    uniforms = jax.random.uniform(key, (len(inputs), model.encoder.num_readout))
+
+    def log_p(encoder_params):
+      sample = model.encoder.run(
+        encoder_params, inputs, uniforms, state, neurons.bernoulli
+      )
+      losses = model.objective(
+        params._replace(encoder=encoder_params), sample, target
+      )
+      value = bottleneck.log_probability(sample.spikes, sample.logits)
+      return value, (losses, sample)
+
+    gradient, (losses, sample) = jax.grad(log_p, has_aux=True)(params.encoder)
+    if "scale" not in repairs:
+      scale = 1.0 / sample.spikes.size
+      gradient = gradient._replace(
+        readout=jax.tree.map(lambda g: scale * g, gradient.readout)
+      )
+    return (gradient, losses), sample
+
+  def decoder_gradient(params, sample, targets):
+    def loss(learned):
+      everything = params._replace(decoder=learned[0], prior=learned[1])
+      objective = lambda sample, target: model.objective(
+        everything, sample, target
+      )
+      axes = type(sample)(1, 1, 1, 1, 0)
+      return jnp.mean(
+        jax.vmap(objective, in_axes=(axes, 0))(sample, targets).total
+      )
+
+    return jax.grad(loss)((params.decoder, params.prior))
+
+  def estimate(model_, params, state, inputs, targets, keys):
+    del model_  # The one it was built with.
+    (gradients, losses), sample = estimators.over_batch(
+      lambda x, place, target, key: one_example(params, place, x, target, key),
+      inputs, state.encoder, targets, keys,
+    )  # fmt: skip
+    signal = losses.total
+    moved = lambda old, new: keep * old + (1 - keep) * new
+    averages = (
+      jax.tree.map(moved, state.numerator, _squares(gradients, signal)),
+      jax.tree.map(
+        moved, state.denominator, _squares(gradients, jnp.ones_like(signal))
+      ),
+    )
+    used = averages
+    if "averaging" in repairs:  # Of the past only: no bias.
+      used = (state.numerator, state.denominator)
+    baseline = jax.tree.map(lambda n, d: n / (d + _EPSILON), *used)
+    if "signal" in repairs:
+      weighted = jax.tree.map(
+        lambda g: jnp.tensordot(signal, g, axes=1) / len(signal), gradients
+      )
+    else:
+      weighted = jax.tree.map(
+        lambda g: jnp.mean(signal) * jnp.mean(g, 0), gradients
+      )
+    encoder_gradient = jax.tree.map(
+      lambda w, b, g: w - b * jnp.mean(g, 0), weighted, baseline, gradients
+    )
+    decoder, prior = decoder_gradient(params, sample, targets)
+    left = () if "reset" in repairs else sample.state
+    return estimators.Estimate(
+      training.ModelParams(encoder_gradient, decoder, prior),
+      RuleState(*averages, left),
+      losses,
+      sample,
+    )
+
+  return estimators.Estimator(init, estimate)
