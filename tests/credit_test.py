@@ -242,10 +242,10 @@ def _memory(remat, steps, batch=4):
     run = lambda x, u: (
       snn.run(params, x, u, sampler=neurons.bernoulli_straight_through).spikes
     )
-    return jnp.sum(jax.vmap(run, (1, 1), 1)(inputs, uniforms))
+    return jnp.sum(jax.vmap(run)(inputs, uniforms))
 
   shapes = [
-    jax.ShapeDtypeStruct((steps, batch, n), jnp.float32) for n in (100, 8)
+    jax.ShapeDtypeStruct((batch, steps, n), jnp.float32) for n in (100, 8)
   ]
   compiled = jax.jit(jax.grad(loss)).lower(params, *shapes).compile()
   return compiled.memory_analysis().temp_size_in_bytes

@@ -163,7 +163,7 @@ def test_score_function_is_unbiased():
 
 @pytest.mark.parametrize("estimator", online.ESTIMATORS)
 def test_memory_does_not_grow_with_the_train(estimator):
-  model, params = _model(size=64)
+  model, params = _model(size=64, num_in=100)
   num_samples = 2
   gradient = online.make_online_gradient(
     model, WINDOW, 50, estimator, num_samples
@@ -176,7 +176,7 @@ def test_memory_does_not_grow_with_the_train(estimator):
 
   def _batch_shapes(steps):
     keys = jax.random.split(jax.random.key(0), 4)
-    inputs = jnp.zeros((steps, 4, NUM_IN))
+    inputs = jnp.zeros((steps, 4, 100))
     return inputs, jnp.zeros((steps, 4), jnp.int32), keys
 
   short, long = memory(100), memory(10_000)

@@ -112,7 +112,7 @@ def test_bounds_tighten_and_stay_above_the_information():
   for name in ("independent", "rate", "glm"):
     prior = priors.PRIORS[name](0.3)
     state = prior.init(2)
-    if state != ():
+    if jax.tree.leaves(state):
       optimizer = optax.adam(0.05)
       value = functools.partial(bound, prior)
 

@@ -95,10 +95,9 @@ class _Span(NamedTuple):
 _AXES = encoder.EncoderState(None, 0)  # Hidden state: one for all samples.
 
 
-def _run_span(model, sampler, num_samples, params, state, inputs, key, span):
+def _run_span(model, sampler, num_samples, params, state, x, key, span):
   """One example: (state for the next chunk, spikes, logits [K, steps, N_y])."""
   run, total = model.encoder.run, span.first + span.second
-  x = jax.lax.dynamic_slice_in_dim(inputs, span.start, total)
   u = _uniforms(key, span.start, total, num_samples, model.encoder.num_readout)
 
   def one(state, u):
@@ -185,15 +184,17 @@ def make_online_gradient(
       state, spikes, logits = _run_span(
         model, sampler, num_samples, params, state, x, key, span
       )
-      start = span.start + span.first + span.second - span.new
-      target = jax.lax.dynamic_slice_in_dim(target, start, span.new)
       losses = jax.vmap(
         lambda y, u: _step_losses(model, window, params, y, u, target)
       )(spikes, logits)
       log_p = spikes * logits - jax.nn.softplus(logits)
       return state, jnp.sum(log_p, -1)[:, -span.new :], losses
 
-    return jax.vmap(one, in_axes=(0, 1, 1, 0))(states, inputs, targets, keys)
+    total = span.first + span.second
+    cut_out = jax.lax.dynamic_slice_in_dim
+    x = cut_out(inputs, span.start, total)
+    target = cut_out(targets, span.start + total - span.new, span.new)
+    return jax.vmap(one, in_axes=(0, 1, 1, 0))(states, x, target, keys)
 
   def initial(batch_size):
     state = model.encoder.initial_state()
