@@ -1,0 +1,264 @@
+"""Compares all rules of learning under equal budgets.
+
+  python -m experiments.compare --workdir=DIR [--config=...]
+
+Every estimator with every rule of credit, the frozen random encoder and the
+paper's rule learn the configuration's task at each readout size. One run gives
+both readings: after a number of examples that is the same for all, and after
+the steps that fit into the same time (the time of a step is measured first,
+for all rules alternately). The learning rate is constant after its warm-up
+and, per rule, the best of `--learning_rates` on validation at the first size.
+Gradients are compared at one trained model with a reference of 10,000
+samples. Finished runs are kept in DIR and not repeated.
+"""
+
+import functools
+import json
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from experiments import (
+  build,
+  compare_gradients,
+  compare_report,
+  loop,
+  options,
+  scoring,
+)
+from timedecode import credit, datasets
+from timedecode import judge as judge_lib
+
+SIZES = flags.DEFINE_list("sizes", ["8", "32"], "Readout neurons.")
+SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds per rule, >= 1.", 1)
+EXAMPLES = flags.DEFINE_integer("examples", 19_200, "Equal examples.", 1)
+SECONDS = flags.DEFINE_float("seconds", 12.0, "Equal time of training.", 0.0)
+RATES = flags.DEFINE_list("learning_rates", ["1e-3", "5e-3"], "To try.")
+RULES = flags.DEFINE_list("rules", [], "Names of rules; all by default.")
+REFERENCE = flags.DEFINE_integer("reference", 10_000, "Samples.", 16)
+
+WARM_UP = 30  # Steps.
+SAMPLES = {
+  "straight_through": 1, "relaxed": 1, "score_function": 8, "arm": 8,
+  "disarm": 8,
+}  # fmt: skip
+
+
+def all_rules() -> dict[str, dict]:
+  """Name of a rule -> fields of the configuration."""
+  rules = {"frozen": {"optimizer.encoder_name": "frozen"}}
+  for name, num_samples in SAMPLES.items():
+    for way in credit.CREDITS:
+      fields = {"estimator": name, "num_samples": num_samples, "credit": way}
+      rules[f"{name} + {way}"] = fields
+  for baseline in ("batch", "moving_average"):
+    rules[f"score_function, {baseline} + bptt"] = {
+      "estimator": "score_function", "num_samples": 1, "baseline": baseline,
+    }  # fmt: skip
+  rules["published, all repairs + feedback"] = {
+    "estimator": "published", "credit": "feedback", "information": "sampled",
+  }  # fmt: skip
+  return rules
+
+
+def configure(config, fields, size, rate):
+  """The configuration of a rule; the rate is constant after a warm-up."""
+  config = config.copy_and_resolve_references()
+  for name, value in fields.items():
+    place, _, leaf = name.rpartition(".")
+    (build.field(config, place) if place else config)[leaf] = value
+  config.encoder.num_readout = size
+  config.steps = 10_000  # Of the schedule; no run is as long.
+  config.optimizer.learning_rate = rate
+  config.optimizer.final_fraction = 1.0
+  config.optimizer.warmup_fraction = WARM_UP / config.steps
+  config.temperature = config.final_temperature = 0.5
+  build.validate(config)
+  return config
+
+
+class Job:
+  """A rule at a size and a learning rate, compiled once for all seeds."""
+
+  def __init__(self, config, images):
+    self.config, self.images = config, images
+    self.built = build.build(config, config.view)
+    arguments = self.fresh(0), images, self.indices(0, 0), jax.random.key(0)
+    step = loop.make_step(config, self.built)
+    self.step = step.lower(*arguments, False).compile()
+    self.times = []
+
+  def fresh(self, seed):
+    """The state at step 0."""
+    config = self.config.copy_and_resolve_references()
+    config.seed = seed
+    return build.init_state(config, self.built)
+
+  def indices(self, seed, step):
+    """Which images a step learns from."""
+    size = self.config.batch_size
+    return datasets.batch_indices(len(self.images), size, seed, step)
+
+  def tick(self, state):
+    """One timed step; returns the state after it."""
+    start = time.perf_counter()
+    state, _ = jax.block_until_ready(
+      self.step(
+        state, self.images, self.indices(0, 0), jax.random.key(0), False
+      )
+    )
+    self.times.append(time.perf_counter() - start)
+    return state
+
+  def train(self, seed, milestones, visit):
+    """Calls ``visit(name, params)`` after its number of steps."""
+    state, key = self.fresh(seed), jax.random.key(seed + 1)
+    for index in range(max(milestones.values())):
+      indices = self.indices(seed, index)
+      state, _ = self.step(state, self.images, indices, key, False)
+      for name, steps in milestones.items():
+        if index + 1 == steps:
+          visit(name, state.params)
+
+
+def measure_costs(jobs, repeats=9):
+  """Name -> seconds of a step, and bytes that it needs beside arguments."""
+  states = {name: job.fresh(0) for name, job in jobs.items()}
+  for _ in range(repeats):
+    for name, job in jobs.items():
+      states[name] = job.tick(states[name])
+  return {
+    name: {
+      "step_seconds": float(np.median(job.times[2:])),
+      "bytes": job.step.memory_analysis().temp_size_in_bytes,
+    }
+    for name, job in jobs.items()
+  }
+
+
+def kept(path: pathlib.Path, make):
+  """The JSON of `path`, made and written if it is not there."""
+  if not path.exists():
+    value = make()
+    temporary = path.with_suffix(".partial")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    temporary.replace(path)
+  return json.loads(path.read_text())
+
+
+def run(config, folder):
+  """The whole comparison; returns the rows of its table."""
+  rules = all_rules()
+  unknown = sorted(set(RULES.value) - set(rules))
+  if unknown:
+    raise ValueError(f"rules: expected some of {list(rules)}, got {unknown}")
+  rules = {
+    n: f for n, f in rules.items() if not RULES.value or n in RULES.value
+  }
+  rates = [float(rate) for rate in RATES.value]
+  sizes = [int(size) for size in SIZES.value]
+  splits = datasets.load(config.data.source, config.data.split_seed)
+  judge_params = judge_lib.load_or_train(
+    splits.train, datasets.cache_folder(), config.judge_epochs
+  ).params
+  images = jnp.asarray(splits.train.images)
+  folder.mkdir(parents=True, exist_ok=True)
+  job = functools.cache(
+    lambda name, size, rate: Job(
+      configure(config, rules[name], size, rate), images
+    )
+  )
+  evaluator = functools.cache(
+    lambda size: scoring.make_evaluator(
+      configure(config, {}, size, rates[0]), config.view
+    )
+  )
+  costs = {
+    size: kept(
+      folder / f"costs_{size}.json",
+      lambda size=size: measure_costs(
+        {name: job(name, size, rates[0]) for name in rules}
+      ),
+    )
+    for size in sizes
+  }
+  started = time.perf_counter()
+
+  def one(name, size, seed, rate):
+    steps = {
+      "equal examples": -(-EXAMPLES.value // config.batch_size),
+      "equal time": max(
+        1, round(SECONDS.value / costs[size][name]["step_seconds"])
+      ),
+    }
+
+    def make():
+      readings = {"steps": steps}
+
+      def visit(reading, params):
+        readings[reading] = {
+          split: evaluator(size)(
+            judge_params, params, getattr(splits, split), jax.random.key(seed)
+          )[0]
+          for split in ("validation", "test")
+        }
+
+      job(name, size, rate).train(seed, steps, visit)
+      return readings
+
+    file = f"{name}-{size}-{seed}-{rate:g}.json".replace(" ", "")
+    result = kept(folder / file, make)
+    found = {
+      reading: round(result[reading]["validation"]["judge_accuracy"], 3)
+      for reading in steps
+    }
+    spent = time.perf_counter() - started
+    print(
+      f"{spent:5.0f} s  {name}, N_y {size}, seed {seed}, {rate:g}: {found}",
+      flush=True,
+    )
+    return result
+
+  rows = []
+  for name in rules:
+    tried = {rate: one(name, sizes[0], 0, rate) for rate in rates}
+    best = max(
+      rates,
+      key=lambda r: tried[r]["equal examples"]["validation"]["judge_accuracy"],
+    )
+    for size in sizes:
+      runs = [one(name, size, seed, best) for seed in range(SEEDS.value)]
+      rows.append({
+        "rule": name, "size": size, "learning_rate": best, "runs": runs,
+        **costs[size][name],
+      })  # fmt: skip
+  gradients = kept(
+    folder / "gradients.json",
+    lambda: compare_gradients.measure(
+      job("straight_through + bptt", sizes[0], max(rates)),
+      {name: job(name, sizes[0], rates[0]).built for name in rules},
+      job("disarm + bptt", sizes[0], rates[0]).built, REFERENCE.value,
+    ),
+  )  # fmt: skip
+  compare_report.write(
+    folder, config, rows, gradients, EXAMPLES.value, SECONDS.value
+  )
+  return rows
+
+
+def main(argv):
+  """Parses the flags and turns errors of use into one line."""
+  if len(argv) > 1 or not options.WORKDIR.value:
+    raise app.UsageError("expected --workdir=DIR and no other arguments")
+  try:
+    run(options.CONFIG.value, pathlib.Path(options.WORKDIR.value))
+  except ValueError as error:
+    raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+  app.run(main)
