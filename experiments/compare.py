@@ -56,10 +56,10 @@ def all_rules() -> dict[str, dict]:
       fields = {"estimator": name, "num_samples": num_samples, "credit": way}
       rules[f"{name} + {way}"] = fields
   for baseline in ("batch", "moving_average"):
-    rules[f"score_function, {baseline} + bptt"] = {
+    rules[f"score_function ({baseline}) + bptt"] = {
       "estimator": "score_function", "num_samples": 1, "baseline": baseline,
     }  # fmt: skip
-  rules["published, all repairs + feedback"] = {
+  rules["published (repaired) + feedback"] = {
     "estimator": "published", "credit": "feedback", "information": "sampled",
   }  # fmt: skip
   return rules

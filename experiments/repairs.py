@@ -1,0 +1,142 @@
+"""What each repair of the published code's learning rule gains.
+
+  python -m experiments.repairs --workdir=DIR
+
+As shipped, with one repair, with all but one, with all: random feedback, SGD
+for the encoder, Adam for the decoder, at the learning rate of the published
+code and at the best of a grid on validation. Finished runs are kept.
+"""
+
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from experiments import build, compare, options, scoring
+from timedecode import datasets, published
+from timedecode import judge as judge_lib
+
+EXAMPLES = flags.DEFINE_integer("repair_examples", 16_000, "Per run.", 1)
+SEEDS = flags.DEFINE_integer("repair_seeds", 3, "Seeds, >= 2.", 2)
+BATCH = flags.DEFINE_integer("repair_batch", 16, "Examples per step.", 1)
+# The published rate is for a loss that is a mean over 784 pixels.
+PUBLISHED_RATE = 1e-3 / 784
+RATES = (PUBLISHED_RATE, 1e-5, 1e-4, 1e-3)
+
+
+def variants() -> dict[str, tuple[str, ...]]:
+  """Name -> repairs."""
+  every = published.REPAIRS
+  result = {"as shipped": ()}
+  result |= {f"only {name}": (name,) for name in every}
+  result |= {
+    f"all but {name}": tuple(r for r in every if r != name) for name in every
+  }
+  return result | {"all": every}
+
+
+def configure(config, repairs, rate, seed):
+  """The published rule's configuration."""
+  config = config.copy_and_resolve_references()
+  config.estimator, config.credit = "published", "feedback"
+  config.information, config.repairs = "sampled", repairs
+  config.seed, config.batch_size = seed, BATCH.value
+  config.steps = -(-EXAMPLES.value // BATCH.value)
+  choices = config.optimizer
+  choices.learning_rate, choices.encoder_learning_rate = 1e-3, rate
+  choices.encoder_name, choices.max_norm = "sgd", 0.0
+  choices.final_fraction, choices.warmup_fraction = 1.0, 0.0
+  build.validate(config)
+  return config
+
+
+def run(config, folder):
+  """Variant -> rate -> figures of each seed."""
+  splits = datasets.load(config.data.source, config.data.split_seed)
+  judge_params = judge_lib.load_or_train(
+    splits.train, datasets.cache_folder(), config.judge_epochs
+  ).params
+  images = jnp.asarray(splits.train.images)
+  evaluate = scoring.make_evaluator(config, config.view)
+  folder.mkdir(parents=True, exist_ok=True)
+  start = time.perf_counter()
+
+  def one(name, repairs, rate, seed, job):
+    def make():
+      if not job:
+        job.append(compare.Job(configure(config, repairs, rate, seed), images))
+      found = {}
+
+      def visit(_, params):
+        first = job[0].fresh(seed).params.encoder.readout.weights
+        moved = params.encoder.readout.weights - first
+        change = jnp.linalg.norm(moved) / jnp.linalg.norm(first)
+        found["readout_change"] = float(change)
+        for split in ("validation", "test"):
+          found[split] = evaluate(
+            judge_params, params, getattr(splits, split), jax.random.key(seed)
+          )[0]
+
+      job[0].train(seed, {"end": job[0].config.steps}, visit)
+      return found
+
+    file = f"{name}-{rate:.2g}-{seed}.json".replace(" ", "_")
+    return compare.kept(folder / file, make)
+
+  results = {}
+  for name, repairs in variants().items():
+    tried = {}
+    for rate in RATES:
+      job = []
+      tried[rate] = [one(name, repairs, rate, 0, job)]
+      if rate == PUBLISHED_RATE:
+        tried[rate] += [
+          one(name, repairs, rate, s, job) for s in range(1, SEEDS.value)
+        ]
+    best = max(RATES, key=lambda r: tried[r][0]["validation"]["judge_accuracy"])
+    if best != PUBLISHED_RATE:
+      job = []
+      tried[best] += [
+        one(name, repairs, best, s, job) for s in range(1, SEEDS.value)
+      ]
+    results[name] = {"published": tried[PUBLISHED_RATE], "best": tried[best],
+                     "best_rate": best}  # fmt: skip
+    print(f"{time.perf_counter() - start:5.0f} s  {line(name, results[name])}",
+          flush=True)  # fmt: skip
+  return results
+
+
+def line(name, result) -> str:
+  """A row of the table."""
+  cells = [name]
+  for kind in ("published", "best"):
+    accuracy = [run["test"]["judge_accuracy"] for run in result[kind]]
+    cells.append(f"{np.mean(accuracy):.3f} ± {np.std(accuracy, ddof=1):.3f}")
+    nats = np.mean([run["test"]["pixel_cross_entropy"] for run in result[kind]])
+    change = np.mean([run["readout_change"] for run in result[kind]])
+    cells += [f"{nats:.4f}", f"{change:.2g}"]
+  return "| " + " | ".join([*cells, f"{result['best_rate']:.2g}"]) + " |"
+
+
+def main(argv):
+  """Parses the flags, runs, prints and writes the table."""
+  if len(argv) > 1 or not options.WORKDIR.value:
+    raise app.UsageError("expected --workdir=DIR and no other arguments")
+  folder = pathlib.Path(options.WORKDIR.value)
+  try:
+    results = run(options.CONFIG.value, folder)
+  except ValueError as error:
+    raise SystemExit(f"error: {error}") from error
+  columns = "judge | nats/pixel | readout moved"
+  head = f"| repairs | {columns} | {columns} | at rate |"
+  lines = [head, "|" + "---|" * 8]
+  lines += [line(name, result) for name, result in results.items()]
+  (folder / "table.md").write_text("\n".join(lines) + "\n")
+  print("\n".join(lines))
+
+
+if __name__ == "__main__":
+  app.run(main)
