@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app
 
-from experiments import build, loop, options
+from experiments import build, checks, loop, options
 from timedecode import datasets
 
 REPEATS = 15
@@ -82,7 +82,7 @@ def machine() -> tuple[float, float]:
 
 def measure(config) -> dict:
   """Times and bounds of the training step of a configuration."""
-  build.validate(config)
+  checks.validate(config)
   built = build.build(config, config.view)
   state = build.init_state(config, built)
   splits = datasets.load(config.data.source, config.data.split_seed)

@@ -13,7 +13,6 @@ samples. Finished runs are kept in DIR and not repeated.
 """
 
 import functools
-import json
 import pathlib
 import time
 
@@ -23,13 +22,13 @@ import numpy as np
 from absl import app, flags
 
 from experiments import (
-  build,
+  checks,
   compare_gradients,
   compare_report,
-  loop,
   options,
   scoring,
 )
+from experiments import job as job_lib
 from timedecode import credit, datasets
 from timedecode import judge as judge_lib
 
@@ -70,59 +69,15 @@ def configure(config, fields, size, rate):
   config = config.copy_and_resolve_references()
   for name, value in fields.items():
     place, _, leaf = name.rpartition(".")
-    (build.field(config, place) if place else config)[leaf] = value
+    (checks.field(config, place) if place else config)[leaf] = value
   config.encoder.num_readout = size
   config.steps = 10_000  # Of the schedule; no run is as long.
   config.optimizer.learning_rate = rate
   config.optimizer.final_fraction = 1.0
   config.optimizer.warmup_fraction = WARM_UP / config.steps
   config.temperature = config.final_temperature = 0.5
-  build.validate(config)
+  checks.validate(config)
   return config
-
-
-class Job:
-  """A rule at a size and a learning rate, compiled once for all seeds."""
-
-  def __init__(self, config, images):
-    self.config, self.images = config, images
-    self.built = build.build(config, config.view)
-    arguments = self.fresh(0), images, self.indices(0, 0), jax.random.key(0)
-    step = loop.make_step(config, self.built)
-    self.step = step.lower(*arguments, False).compile()
-    self.times = []
-
-  def fresh(self, seed):
-    """The state at step 0."""
-    config = self.config.copy_and_resolve_references()
-    config.seed = seed
-    return build.init_state(config, self.built)
-
-  def indices(self, seed, step):
-    """Which images a step learns from."""
-    size = self.config.batch_size
-    return datasets.batch_indices(len(self.images), size, seed, step)
-
-  def tick(self, state):
-    """One timed step; returns the state after it."""
-    start = time.perf_counter()
-    state, _ = jax.block_until_ready(
-      self.step(
-        state, self.images, self.indices(0, 0), jax.random.key(0), False
-      )
-    )
-    self.times.append(time.perf_counter() - start)
-    return state
-
-  def train(self, seed, milestones, visit):
-    """Calls ``visit(name, params)`` after its number of steps."""
-    state, key = self.fresh(seed), jax.random.key(seed + 1)
-    for index in range(max(milestones.values())):
-      indices = self.indices(seed, index)
-      state, _ = self.step(state, self.images, indices, key, False)
-      for name, steps in milestones.items():
-        if index + 1 == steps:
-          visit(name, state.params)
 
 
 def measure_costs(jobs, repeats=9):
@@ -138,16 +93,6 @@ def measure_costs(jobs, repeats=9):
     }
     for name, job in jobs.items()
   }
-
-
-def kept(path: pathlib.Path, make):
-  """The JSON of `path`, made and written if it is not there."""
-  if not path.exists():
-    value = make()
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    temporary.replace(path)
-  return json.loads(path.read_text())
 
 
 def run(config, folder):
@@ -168,7 +113,7 @@ def run(config, folder):
   images = jnp.asarray(splits.train.images)
   folder.mkdir(parents=True, exist_ok=True)
   job = functools.cache(
-    lambda name, size, rate: Job(
+    lambda name, size, rate: job_lib.Job(
       configure(config, rules[name], size, rate), images
     )
   )
@@ -178,7 +123,7 @@ def run(config, folder):
     )
   )
   costs = {
-    size: kept(
+    size: job_lib.kept(
       folder / f"costs_{size}.json",
       lambda size=size: measure_costs(
         {name: job(name, size, rates[0]) for name in rules}
@@ -211,7 +156,7 @@ def run(config, folder):
       return readings
 
     file = f"{name}-{size}-{seed}-{rate:g}.json".replace(" ", "")
-    result = kept(folder / file, make)
+    result = job_lib.kept(folder / file, make)
     found = {
       reading: round(result[reading]["validation"]["judge_accuracy"], 3)
       for reading in steps
@@ -236,7 +181,7 @@ def run(config, folder):
         "rule": name, "size": size, "learning_rate": best, "runs": runs,
         **costs[size][name],
       })  # fmt: skip
-  gradients = kept(
+  gradients = job_lib.kept(
     folder / "gradients.json",
     lambda: compare_gradients.measure(
       job("straight_through + bptt", sizes[0], max(rates)),

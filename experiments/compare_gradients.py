@@ -48,7 +48,7 @@ def measure(trained, rules, reference_rule, reference) -> dict:
   |mean - reference|^2 - noise, over the reference's norm.
 
   Args:
-    trained: `compare.Job` whose parameters after 300 steps are the place.
+    trained: `job.Job` whose parameters after 300 steps are the place.
     rules: name -> `build.Built`.
     reference_rule: `build.Built` of an unbiased rule with `bptt`.
     reference: its samples per example; the others have a quarter.

@@ -11,7 +11,7 @@ import pathlib
 from absl import app
 from ml_collections import ConfigDict
 
-from experiments import build, finish, loop, options, workdir
+from experiments import checks, finish, loop, options, workdir
 from experiments.configs import base
 from timedecode import datasets
 from timedecode import judge as judge_lib
@@ -27,7 +27,7 @@ def evaluate(folder: pathlib.Path) -> dict:
       f"workdir: {folder} has fields of another release: {', '.join(names)}"
     )
   config = ConfigDict(stored)
-  build.validate(config)
+  checks.validate(config)
   runs = {
     view: loop.prepare(config, view, place)
     for view, place in workdir.places(config, folder).items()

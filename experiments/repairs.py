@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from experiments import build, compare, options, scoring
+from experiments import checks, options, scoring
+from experiments import job as job_lib
 from timedecode import datasets, published
 from timedecode import judge as judge_lib
 
@@ -49,7 +50,7 @@ def configure(config, repairs, rate, seed):
   choices.learning_rate, choices.encoder_learning_rate = 1e-3, rate
   choices.encoder_name, choices.max_norm = "sgd", 0.0
   choices.final_fraction, choices.warmup_fraction = 1.0, 0.0
-  build.validate(config)
+  checks.validate(config)
   return config
 
 
@@ -67,7 +68,7 @@ def run(config, folder):
   def one(name, repairs, rate, seed, job):
     def make():
       if not job:
-        job.append(compare.Job(configure(config, repairs, rate, seed), images))
+        job.append(job_lib.Job(configure(config, repairs, rate, seed), images))
       found = {}
 
       def visit(_, params):
@@ -84,7 +85,7 @@ def run(config, folder):
       return found
 
     file = f"{name}-{rate:.2g}-{seed}.json".replace(" ", "_")
-    return compare.kept(folder / file, make)
+    return job_lib.kept(folder / file, make)
 
   results = {}
   for name, repairs in variants().items():

@@ -13,7 +13,7 @@ import time
 
 from absl import app
 
-from experiments import build, finish, loop, options, workdir
+from experiments import build, checks, finish, loop, options, workdir
 from timedecode import datasets
 from timedecode import judge as judge_lib
 
@@ -21,7 +21,7 @@ from timedecode import judge as judge_lib
 def run(config, folder: pathlib.Path) -> dict:
   """The whole job; returns the summary that it writes."""
   start = time.perf_counter()
-  build.validate(config)
+  checks.validate(config)
   for view in (config.view, config.baseline_view or config.view):
     build.build(config, view)
   workdir.claim(config, folder)

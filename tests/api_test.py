@@ -8,8 +8,9 @@ import sys
 import timedecode
 
 MODULES = [
-  "bottleneck", "coding", "credit", "encoder", "estimators", "neurons",
-  "online", "priors", "readout", "surrogate", "synapses",
+  "bottleneck", "coding", "credit", "encoder", "estimation", "estimators",
+  "neurons", "online", "priors", "published", "readout", "surrogate",
+  "synapses",
 ]  # fmt: skip
 
 _PROBE = """

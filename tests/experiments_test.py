@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import build, evaluate, loop, scoring, train, workdir
+from experiments import build, checks, evaluate, loop, scoring, train, workdir
 from experiments.configs import (
   base,
   mnist_rate,
@@ -176,7 +176,7 @@ def _tiny(**fields):
 
 def _train(config, folder, report=lambda line: None):
   folder.mkdir(exist_ok=True)
-  build.validate(config)
+  checks.validate(config)
   run = loop.prepare(config, config.view, folder)
   return loop.train(config, run, datasets.load(), _judge_params(config), report)
 
@@ -292,7 +292,7 @@ OPTIONS = [
 
 
 def _one_step(config):
-  build.validate(config)
+  checks.validate(config)
   built = build.build(config, config.view)
   state = build.init_state(config, built)
   step = loop.make_step(config, built)
@@ -332,10 +332,10 @@ def test_a_frozen_encoder_stays_as_it_began():
 def test_every_choice_is_among_the_options():
   covered = {(k.replace("__", "."), v) for f in OPTIONS for k, v in f.items()}
   covered.add(("optimizer.encoder_name", "frozen"))
-  covered |= {(name, build.field(_tiny(), name)) for name in build.CHOICES} | {
-    ("baseline_view", view) for view in build.CHOICES["view"]
-  }
-  for name, choices in build.CHOICES.items():
+  covered |= {
+    (name, checks.field(_tiny(), name)) for name in checks.CHOICES
+  } | {("baseline_view", view) for view in checks.CHOICES["view"]}
+  for name, choices in checks.CHOICES.items():
     assert {(name, choice) for choice in choices} <= covered, name
 
 
@@ -348,7 +348,7 @@ def test_published_configurations():
   assert (7680, 3840) in shapes and (3840, 784) in shapes
   assert state.params.encoder.hidden[0].weights.shape == (784, 600)
   for module in (base, mnist_time, mnist_rate, mnist_time_conv, smoke):
-    build.validate(module.get_config())
+    checks.validate(module.get_config())
     build.build(module.get_config(), "full")
 
 

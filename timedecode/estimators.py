@@ -1,8 +1,9 @@
 """Gradients of expectations over the readout's random spikes.
 
-An `Estimator` turns a batch into an estimate of the gradient of the expected
-loss by all parameters. With u_t the readout's logits along a sampled train y,
-f(y) its loss and b a baseline that does not depend on y_t given the past:
+Each function here makes an `estimation.Estimator`, which turns a batch into an
+estimate of the gradient of the expected loss by all parameters. With u_t the
+readout's logits along a sampled train y, f(y) its loss and b a baseline that
+does not depend on y_t given the past:
 
   score_function    sum_t grad log P(y_t | past) (f - b); unbiased         (1)
   arm, disarm       1/2 sum_t w_t [f grad u_t - f' grad u'_t], primes mark
@@ -23,98 +24,11 @@ lo and hi, is 1 - lo - hi. Sources: arXiv:2106.01177, section 3, for (1).
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from timedecode import bottleneck, encoder, neurons
-
-
-class Estimate(NamedTuple):
-  """What an estimator says of a batch.
-
-  Attributes:
-    gradients: like the parameters.
-    state: of the estimator, for the next batch.
-    losses: `bottleneck.Losses` of [B], of one train per example.
-    sample: `encoder.Sample`, the same trains, batch on axis 1.
-  """
-
-  gradients: Any
-  state: Any
-  losses: bottleneck.Losses
-  sample: Any
-
-
-class Estimator(NamedTuple):
-  """A rule of learning through random spikes.
-
-  Attributes:
-    init: ``(params) -> state``; () where nothing is remembered.
-    estimate: ``(model, params, state, inputs [T, B, ...], targets [B, ...],
-      keys [B]) -> Estimate``; `model` is a `training.Model`.
-  """
-
-  init: Callable[[Any], Any]
-  estimate: Callable[..., Estimate]
-
-
-def draw(model, params, inputs, target, uniforms, sampler):
-  """Trains of one example, a row of uniforms each: (losses, samples)."""
-
-  def one(uniforms):
-    sample = model.encoder.run(
-      params.encoder, inputs, uniforms, sampler=sampler
-    )
-    return model.objective(params, sample, target), sample
-
-  return jax.vmap(one)(uniforms)
-
-
-def draw_uniforms(model, inputs, key, num_samples):
-  """[K, T, N_y] in [0, 1) for one example."""
-  shape = (num_samples, inputs.shape[0], model.encoder.num_readout)
-  return jax.random.uniform(key, shape)
-
-
-def first(tree):
-  """The first of the leading axis of every leaf."""
-  return jax.tree.map(lambda leaf: leaf[0], tree)
-
-
-def over_batch(function, inputs, *others):
-  """Maps over examples: inputs [T, B, ...], the others [B, ...].
-
-  `function` returns (anything, `encoder.Sample`).
-  """
-  return jax.vmap(
-    function,
-    in_axes=(1, *[0] * len(others)),
-    out_axes=(0, encoder.Sample(1, 1, 1, 1, 0)),
-  )(inputs, *others)
-
-
-def _differentiated(batch_surrogate, init=lambda params: ()):
-  """An estimator from ``(model, params, state, inputs, targets, keys) ->
-  (surrogate, (state, losses, sample))``, by its gradient."""
-
-  def estimate(model, params, state, *batch):
-    gradients, aux = jax.grad(
-      lambda params: batch_surrogate(model, params, state, *batch),
-      has_aux=True,
-    )(params)
-    return Estimate(gradients, *aux)
-
-  return Estimator(init, estimate)
-
-
-def _check_samples(name, num_samples, least, even=False):
-  if num_samples < least or (even and num_samples % 2):
-    kind = "an even number, at least" if even else "at least"
-    raise ValueError(
-      f"num_samples: {name} expects {kind} {least}, got {num_samples}"
-    )
+from timedecode import bottleneck, estimation, neurons
 
 
 def _pathwise(sampler_of, num_samples, init):
@@ -122,26 +36,29 @@ def _pathwise(sampler_of, num_samples, init):
 
   def surrogate(model, params, state, inputs, targets, keys):
     def one(inputs, target, key):
-      uniforms = draw_uniforms(model, inputs, key, num_samples)
-      losses, samples = draw(
+      uniforms = estimation.draw_uniforms(model, inputs, key, num_samples)
+      losses, samples = estimation.draw(
         model, params, inputs, target, uniforms, sampler_of(state)
       )
-      return (jnp.mean(losses.total), first(losses)), first(samples)
+      return (
+        jnp.mean(losses.total),
+        estimation.first(losses),
+      ), estimation.first(samples)
 
-    (total, losses), sample = over_batch(one, inputs, targets, keys)
+    (total, losses), sample = estimation.over_batch(one, inputs, targets, keys)
     after = jax.tree.map(lambda leaf: leaf + 1, state)
     return jnp.mean(total), (after, losses, sample)
 
-  return _differentiated(surrogate, init)
+  return estimation.differentiated(surrogate, init)
 
 
-def straight_through(num_samples: int = 1) -> Estimator:
+def straight_through(num_samples: int = 1) -> estimation.Estimator:
   """Equation (3). Biased, low variance.
 
   Args:
     num_samples: trains per example, averaged.
   """
-  _check_samples("straight_through", num_samples, 1)
+  estimation.check_samples("straight_through", num_samples, 1)
   sampler = neurons.bernoulli_straight_through
   return _pathwise(lambda state: sampler, num_samples, lambda params: ())
 
@@ -149,14 +66,14 @@ def straight_through(num_samples: int = 1) -> Estimator:
 def relaxed(
   num_samples: int = 1,
   temperature: float | Callable[[jax.Array], jax.Array] = 0.5,
-) -> Estimator:
+) -> estimation.Estimator:
   """Equation (4): the model is trained on spikes between 0 and 1.
 
   Args:
     num_samples: trains per example, averaged.
     temperature: > 0, or a schedule ``step -> temperature``.
   """
-  _check_samples("relaxed", num_samples, 1)
+  estimation.check_samples("relaxed", num_samples, 1)
   if not callable(temperature) and not temperature > 0:
     raise ValueError(f"temperature: expected > 0, got {temperature}")
   schedule = temperature if callable(temperature) else lambda step: temperature
@@ -208,7 +125,7 @@ def _moved(average, value):
 
 def score_function(
   num_samples: int = 8, baseline: str = "samples"
-) -> Estimator:
+) -> estimation.Estimator:
   """Equation (1), REINFORCE. Unbiased.
 
   Args:
@@ -222,7 +139,7 @@ def score_function(
       f"baseline: expected one of {', '.join(BASELINES)}, got {baseline!r}"
     )
   least = 2 if baseline == "samples" else 1
-  _check_samples("score_function", num_samples, least)
+  estimation.check_samples("score_function", num_samples, least)
 
   def surrogate(model, params, state, inputs, targets, keys):
     if baseline == "batch" and len(keys) < 2:
@@ -232,34 +149,40 @@ def score_function(
       )
 
     def one(inputs, target, key):
-      uniforms = draw_uniforms(model, inputs, key, num_samples)
-      losses, samples = draw(
+      uniforms = estimation.draw_uniforms(model, inputs, key, num_samples)
+      losses, samples = estimation.draw(
         model, params, inputs, target, uniforms, neurons.bernoulli
       )
       log_p = jax.vmap(bottleneck.log_probability)(
         samples.spikes, samples.logits
       )
-      return (losses.total, log_p, first(losses)), first(samples)
+      return (losses.total, log_p, estimation.first(losses)), estimation.first(
+        samples
+      )
 
-    (total, log_p, losses), sample = over_batch(one, inputs, targets, keys)
+    (total, log_p, losses), sample = estimation.over_batch(
+      one, inputs, targets, keys
+    )
     fixed = jax.lax.stop_gradient(total)
     signal = fixed - _baseline(baseline, state, fixed)
     after = _moved(state, jnp.mean(fixed)) if state else ()
     return jnp.mean(total + signal * log_p), (after, losses, sample)
 
   average = baseline == "moving_average"
-  return _differentiated(surrogate, _no_average if average else _nothing)
+  return estimation.differentiated(
+    surrogate, _no_average if average else _nothing
+  )
 
 
 def _antithetic(name, num_samples, weigh):
   """Equation (2); `weigh(uniforms, pair of spikes, pair of logits)`."""
-  _check_samples(name, num_samples, 2, even=True)
+  estimation.check_samples(name, num_samples, 2, even=True)
   pairs = num_samples // 2
 
   def one_example(model, params, average, inputs, target, key):
-    uniforms = draw_uniforms(model, inputs, key, pairs)
+    uniforms = estimation.draw_uniforms(model, inputs, key, pairs)
     both = jnp.concatenate([uniforms, 1.0 - uniforms])
-    losses, samples = draw(
+    losses, samples = estimation.draw(
       model, params, inputs, target, both, neurons.bernoulli
     )
     split = lambda a: a.reshape(2, pairs, *a.shape[1:])
@@ -276,21 +199,21 @@ def _antithetic(name, num_samples, weigh):
     surrogate = jnp.mean(total) + jnp.mean(
       0.5 * (signal[0] * along[0] - signal[1] * along[1])
     )
-    values = surrogate, jnp.mean(total), first(losses)
-    return values, first(samples)
+    values = surrogate, jnp.mean(total), estimation.first(losses)
+    return values, estimation.first(samples)
 
   def surrogate(model, params, state, inputs, targets, keys):
-    (value, total, losses), sample = over_batch(
+    (value, total, losses), sample = estimation.over_batch(
       lambda *example: one_example(model, params, state, *example),
       inputs, targets, keys,
     )  # fmt: skip
     after = _moved(state, jax.lax.stop_gradient(jnp.mean(total)))
     return jnp.mean(value), (after, losses, sample)
 
-  return _differentiated(surrogate, _no_average)
+  return estimation.differentiated(surrogate, _no_average)
 
 
-def arm(num_samples: int = 2) -> Estimator:
+def arm(num_samples: int = 2) -> estimation.Estimator:
   """Antithetic pairs, equation (2) with w_t = 1 - 2 v_t. Unbiased.
 
   Args:
@@ -324,7 +247,7 @@ def disarm_weight(
   return 1.0 - low - high
 
 
-def disarm(num_samples: int = 2) -> Estimator:
+def disarm(num_samples: int = 2) -> estimation.Estimator:
   """Antithetic pairs, equation (2) with `disarm_weight`. Unbiased.
 
   Args:
@@ -333,7 +256,7 @@ def disarm(num_samples: int = 2) -> Estimator:
   return _antithetic("disarm", num_samples, disarm_weight)
 
 
-ESTIMATORS: dict[str, Callable[..., Estimator]] = {
+ESTIMATORS: dict[str, Callable[..., estimation.Estimator]] = {
   "straight_through": straight_through,
   "score_function": score_function,
   "relaxed": relaxed,

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from timedecode import bottleneck, credit, estimators, neurons, training
+from timedecode import bottleneck, credit, estimation, neurons
 
 REPAIRS = ("averaging", "scale", "reset", "feedback", "signal")
 _EPSILON = 1e-7
@@ -75,7 +75,7 @@ def _squares(gradients, weights):
 
 def published_rule(
   model, repairs=REPAIRS, batch_size: int = 1
-) -> estimators.Estimator:
+) -> estimation.Estimator:
   """Equations (1) and (2); with all repairs, the paper's rule.
 
   The credit is the encoder's; see `feedback`. The model's losses should take
@@ -148,7 +148,7 @@ def published_rule(
 
   def estimate(model_, params, state, inputs, targets, keys):
     del model_  # The one it was built with.
-    (gradients, losses), sample = estimators.over_batch(
+    (gradients, losses), sample = estimation.over_batch(
       lambda x, place, target, key: one_example(params, place, x, target, key),
       inputs, state.encoder, targets, keys,
     )  # fmt: skip
@@ -177,11 +177,11 @@ def published_rule(
     )
     decoder, prior = decoder_gradient(params, sample, targets)
     left = () if "reset" in repairs else sample.state
-    return estimators.Estimate(
-      training.ModelParams(encoder_gradient, decoder, prior),
+    return estimation.Estimate(
+      params._replace(encoder=encoder_gradient, decoder=decoder, prior=prior),
       RuleState(*averages, left),
       losses,
       sample,
     )
 
-  return estimators.Estimator(init, estimate)
+  return estimation.Estimator(init, estimate)

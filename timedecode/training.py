@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from timedecode import bottleneck, estimators, priors
+from timedecode import bottleneck, estimation, priors
 from timedecode import encoder as encoder_lib
 
 
@@ -119,7 +119,7 @@ SATURATED_RATE = 0.45
 def init_state(
   params: ModelParams,
   optimizer: optax.GradientTransformation,
-  estimator: estimators.Estimator,
+  estimator: estimation.Estimator,
 ) -> TrainState:
   """A fresh `TrainState` at step 0."""
   return TrainState(
@@ -161,7 +161,7 @@ def _no_diagnostics(num_layers: int) -> Diagnostics:
 
 def make_train_step(
   model: Model,
-  estimator: estimators.Estimator,
+  estimator: estimation.Estimator,
   optimizer: optax.GradientTransformation,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Builds ``train_step(state, inputs, targets, keys, diagnose=False)``.

@@ -1,0 +1,112 @@
+"""What the fields of a configuration may be."""
+
+import functools
+import math
+
+from experiments import build
+from timedecode import (
+  bottleneck,
+  credit,
+  datasets,
+  estimators,
+  priors,
+  published,
+  surrogate,
+)
+
+CHOICES = {
+  "estimator": (*estimators.ESTIMATORS, "published"),
+  "baseline": estimators.BASELINES,
+  "credit": tuple(credit.CREDITS),
+  "information": ("closed_form", "sampled"),
+  "prior": tuple(priors.PRIORS),
+  "decoder": ("linear", "mlp", "conv"),
+  "view": ("full", "window", "rate", "first_spike"),
+  "baseline_view": ("", "full", "window", "rate", "first_spike"),
+  "data.source": datasets.SOURCES,
+  "data.coding": ("latency", "rate"),
+  "encoder.kind": ("dense", "convolutional"),
+  "encoder.gain": ("unit", "published"),
+  "optimizer.name": ("adam", "sgd"),
+  "optimizer.encoder_name": ("", "adam", "sgd", "frozen"),
+}
+AT_LEAST = {
+  "seed": 0, "steps": 1, "batch_size": 1, "num_steps": 2, "num_samples": 1,
+  "window": 1, "decoder_width": 0, "eval_every": 1, "eval_samples": 1,
+  "data.split_seed": 0, "data.max_shift": 0, "encoder.num_readout": 1,
+  "optimizer.max_norm": 0, "judge_epochs": 1, "remat_every": 0,
+  "optimizer.encoder_learning_rate": 0, "prior_length": 1,
+}  # fmt: skip
+
+
+def field(config, name: str):
+  """The value of a field by its dotted name."""
+  return functools.reduce(lambda c, part: c[part], name.split("."), config)
+
+
+def validate(config) -> None:
+  """Raises ValueError that names the first field out of its range."""
+  for name, choices in CHOICES.items():
+    if field(config, name) not in choices:
+      raise ValueError(
+        f"config.{name}: expected one of {', '.join(map(repr, choices))}, got"
+        f" {field(config, name)!r}"
+      )
+  for name, least in AT_LEAST.items():
+    value = field(config, name)
+    if not math.isfinite(value) or value < least:
+      raise ValueError(f"config.{name}: expected >= {least}, got {value}")
+  bottleneck.check_beta(config.beta)
+  _positive(config)
+  build.build_prior(config)
+  for name in ("optimizer.final_fraction", "optimizer.warmup_fraction"):
+    if not 0 <= field(config, name) <= 1:
+      raise ValueError(
+        f"config.{name}: expected a number in [0, 1], got {field(config, name)}"
+      )
+  if config.baseline_view == config.view:
+    raise ValueError(
+      f"config.baseline_view: expected another view than view, got"
+      f" {config.view!r} for both"
+    )
+  if "window" in (config.view, config.baseline_view) and (
+    config.window > config.num_steps
+  ):
+    raise ValueError(
+      f"config.window: expected at most num_steps = {config.num_steps}, got"
+      f" {config.window}"
+    )
+  surrogate.get(config.encoder.surrogate)
+  if config.estimator == "published":
+    _check_published(config)
+  else:
+    build.simple_estimator(config)
+
+
+def _positive(config):
+  for name in (
+    "optimizer.learning_rate", "encoder.weight_scale", "temperature",
+    "final_temperature",
+  ):  # fmt: skip
+    value = field(config, name)
+    if not (math.isfinite(value) and value > 0):
+      raise ValueError(f"config.{name}: expected > 0, got {value}")
+
+
+def _check_published(config):
+  published.check_repairs(config.repairs)
+  if config.information != "sampled":
+    raise ValueError(
+      "config.information: expected 'sampled' for the estimator 'published',"
+      f" whose signal it is, got {config.information!r}"
+    )
+  if config.num_samples != 1:
+    raise ValueError(
+      "config.num_samples: expected 1 for the estimator 'published', got"
+      f" {config.num_samples}"
+    )
+  if config.remat_every:
+    raise ValueError(
+      "config.remat_every: expected 0 for the estimator 'published', got"
+      f" {config.remat_every}"
+    )
