@@ -58,6 +58,8 @@ def all_rules() -> dict[str, dict]:
     rules[f"score_function ({baseline}) + bptt"] = {
       "estimator": "score_function", "num_samples": 1, "baseline": baseline,
     }  # fmt: skip
+  for name in ("score_function", "disarm"):  # At equal evaluations, few.
+    rules[f"{name} (2 samples) + bptt"] = {"estimator": name, "num_samples": 2}
   rules["published (repaired) + feedback"] = {
     "estimator": "published", "credit": "feedback", "information": "sampled",
   }  # fmt: skip

@@ -25,7 +25,10 @@ SEEDS = flags.DEFINE_integer("repair_seeds", 3, "Seeds, >= 2.", 2)
 BATCH = flags.DEFINE_integer("repair_batch", 16, "Examples per step.", 1)
 # The published rate is for a loss that is a mean over 784 pixels.
 PUBLISHED_RATE = 1e-3 / 784
-RATES = (PUBLISHED_RATE, 1e-5, 1e-4, 1e-3)
+RATES = flags.DEFINE_list(
+  "repair_rates", ["1e-5", "1e-4"], "Tried beside the published one."
+)
+VARIANTS = flags.DEFINE_list("variants", [], "Names; all by default.")
 
 
 def variants() -> dict[str, tuple[str, ...]]:
@@ -87,17 +90,19 @@ def run(config, folder):
     file = f"{name}-{rate:.2g}-{seed}.json".replace(" ", "_")
     return job_lib.kept(folder / file, make)
 
-  results = {}
+  results, rates = {}, (PUBLISHED_RATE, *map(float, RATES.value))
   for name, repairs in variants().items():
+    if VARIANTS.value and name not in VARIANTS.value:
+      continue
     tried = {}
-    for rate in RATES:
+    for rate in rates:
       job = []
       tried[rate] = [one(name, repairs, rate, 0, job)]
       if rate == PUBLISHED_RATE:
         tried[rate] += [
           one(name, repairs, rate, s, job) for s in range(1, SEEDS.value)
         ]
-    best = max(RATES, key=lambda r: tried[r][0]["validation"]["judge_accuracy"])
+    best = max(rates, key=lambda r: tried[r][0]["validation"]["judge_accuracy"])
     if best != PUBLISHED_RATE:
       job = []
       tried[best] += [

