@@ -8,36 +8,40 @@ from experiments import build
 
 BATCH = 16  # Training images whose gradient is estimated.
 TRAINED_STEPS = 300
+WARM_UP = 300  # Estimates that fill the memory of those that have one.
 SAMPLES_PER_ESTIMATE = 8  # Of the reference.
 
 
 def _estimates(built, params, batch, num, seed):
   """Mean and summed variance of `num` estimates of the encoder's gradient."""
-  state = built.estimator.init(params)
 
-  def one(key):
+  def one(state, key):
     keys = jax.random.split(key, BATCH)
-    estimate = built.estimator.estimate(
-      built.model, params, state, *batch, keys
-    )
-    return jax.flatten_util.ravel_pytree(estimate.gradients.encoder)[0]
+    found = built.estimator.estimate(built.model, params, state, *batch, keys)
+    flat, _ = jax.flatten_util.ravel_pytree(found.gradients.encoder)
+    return found.state, flat
 
   def add(carry, key):
-    mean, squares, count = carry
-    value = one(key)
+    state, mean, squares, count = carry
+    state, value = one(state, key)
     count += 1
     delta = value - mean
     mean += delta / count
-    return (mean, squares + jnp.vdot(delta, value - mean), count), None
+    return (state, mean, squares + jnp.vdot(delta, value - mean), count), None
 
   @jax.jit
-  def run(keys):
-    size = jax.eval_shape(one, keys[0]).shape
-    carry = (jnp.zeros(size), jnp.zeros(()), jnp.zeros(()))
-    return jax.lax.scan(add, carry, keys)[0]
+  def run(keys_before, keys):
+    state = built.estimator.init(params)
+    forget = lambda state, key: (one(state, key)[0], None)
+    if jax.tree.leaves(state):
+      state, _ = jax.lax.scan(forget, state, keys_before)
+    size = jax.eval_shape(one, state, keys[0])[1].shape
+    carry = (state, jnp.zeros(size), jnp.zeros(()), jnp.zeros(()))
+    return jax.lax.scan(add, carry, keys)[0][1:]
 
-  keys = jax.random.split(jax.random.key(seed), num)
-  mean, squares, _ = run(keys)
+  key_before, key = jax.random.split(jax.random.key(seed))
+  keys_before = jax.random.split(key_before, WARM_UP)
+  mean, squares, _ = run(keys_before, jax.random.split(key, num))
   return np.asarray(mean, np.float64), float(squares) / (num - 1)
 
 
@@ -45,7 +49,8 @@ def measure(trained, rules, reference_rule, reference) -> dict:
   """Rule -> relative bias, cosine and relative variance of its gradient.
 
   The bias is corrected for the noise of both means: the root of
-  |mean - reference|^2 - noise, over the reference's norm.
+  |mean - reference|^2 - noise, over the reference's norm; None for a bias or a
+  cosine that the noise hides.
 
   Args:
     trained: `job.Job` whose parameters after 300 steps are the place.
@@ -72,10 +77,15 @@ def measure(trained, rules, reference_rule, reference) -> dict:
       continue
     mean, variance, count = estimate(built, reference // 4, 2)
     error = (mean - exact) @ (mean - exact) - noise - variance / count
-    size_squared = max(mean @ mean - variance / count, 1e-12)
+    size_squared = mean @ mean - variance / count
+    clear = size_squared > variance / count  # Else its direction is noise.
     result[name] = {
-      "relative_bias": float(np.sqrt(max(error, 0.0) / power)),
-      "cosine": float(mean @ exact / np.sqrt(size_squared * power)),
+      "relative_bias": float(np.sqrt(max(error, 0.0) / power))
+      if clear
+      else None,
+      "cosine": float(mean @ exact / np.sqrt(size_squared * power))
+      if clear
+      else None,
       "relative_variance": float(variance / power),
       "estimates": count,
       "noise_of_reference": float(noise / power),

@@ -42,7 +42,8 @@ def table(rows, gradients, size) -> list[str]:
       f"{row['bytes'] / 1e6:.0f}",
     ]  # fmt: skip
     keys = ("relative_bias", "cosine", "relative_variance")
-    cells += [f"{found[key]:.3g}" if found else "-" for key in keys]
+    shown = (found.get(key) for key in keys)
+    cells += ["-" if value is None else f"{value:.3g}" for value in shown]
     lines.append("| " + " | ".join(cells) + " |")
   return lines
 
