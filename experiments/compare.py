@@ -22,6 +22,7 @@ import numpy as np
 from absl import app, flags
 
 from experiments import (
+  build,
   checks,
   compare_gradients,
   compare_report,
@@ -33,7 +34,7 @@ from timedecode import credit, datasets
 from timedecode import judge as judge_lib
 
 SIZES = flags.DEFINE_list("sizes", ["8", "32"], "Readout neurons.")
-SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds per rule, >= 1.", 1)
+SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds per rule, >= 2.", 2)
 EXAMPLES = flags.DEFINE_integer("examples", 19_200, "Equal examples.", 1)
 SECONDS = flags.DEFINE_float("seconds", 12.0, "Equal time of training.", 0.0)
 RATES = flags.DEFINE_list("learning_rates", ["1e-3", "5e-3"], "To try.")
@@ -97,27 +98,50 @@ def measure_costs(jobs, repeats=9):
   }
 
 
+def chosen_rules() -> list[str]:
+  """Names of the rules that the flags ask for; ValueError if unknown."""
+  names = list(all_rules())
+  unknown = sorted(set(RULES.value) - set(names))
+  if unknown:
+    raise ValueError(f"rules: expected some of {names}, got {unknown}")
+  return [name for name in names if not RULES.value or name in RULES.value]
+
+
+def numbers(name, values, kind) -> list:
+  """The values of a list flag; ValueError unless all are > 0."""
+  try:
+    result = [kind(value) for value in values]
+  except ValueError:
+    result = []
+  if not result or min(result) <= 0:
+    raise ValueError(f"{name}: expected numbers > 0, got {values}")
+  return result
+
+
 def run(config, folder):
   """The whole comparison; returns the rows of its table."""
-  rules = all_rules()
-  unknown = sorted(set(RULES.value) - set(rules))
-  if unknown:
-    raise ValueError(f"rules: expected some of {list(rules)}, got {unknown}")
-  rules = {
-    n: f for n, f in rules.items() if not RULES.value or n in RULES.value
-  }
-  rates = [float(rate) for rate in RATES.value]
-  sizes = [int(size) for size in SIZES.value]
+  everything, rules = all_rules(), chosen_rules()
+  rates = numbers("learning_rates", RATES.value, float)
+  sizes = numbers("sizes", SIZES.value, int)
+  job_lib.claim(
+    folder,
+    config.to_dict()
+    | {"examples": EXAMPLES.value, "seconds": SECONDS.value,
+       "learning_rates": rates, "reference": REFERENCE.value,
+       "rules": rules},
+  )  # fmt: skip
   splits = datasets.load(config.data.source, config.data.split_seed)
   judge_params = judge_lib.load_or_train(
     splits.train, datasets.cache_folder(), config.judge_epochs
   ).params
   images = jnp.asarray(splits.train.images)
-  folder.mkdir(parents=True, exist_ok=True)
   job = functools.cache(
     lambda name, size, rate: job_lib.Job(
-      configure(config, rules[name], size, rate), images
+      configure(config, everything[name], size, rate), images
     )
+  )
+  built = lambda name: build.build(
+    configure(config, everything[name], sizes[0], rates[0]), config.view
   )
   evaluator = functools.cache(
     lambda size: scoring.make_evaluator(
@@ -187,8 +211,8 @@ def run(config, folder):
     folder / "gradients.json",
     lambda: compare_gradients.measure(
       job("straight_through + bptt", sizes[0], max(rates)),
-      {name: job(name, sizes[0], rates[0]).built for name in rules},
-      job("disarm + bptt", sizes[0], rates[0]).built, REFERENCE.value,
+      {name: built(name) for name in rules}, built("disarm + bptt"),
+      REFERENCE.value,
     ),
   )  # fmt: skip
   compare_report.write(

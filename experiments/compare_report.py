@@ -3,11 +3,13 @@
 import json
 import pathlib
 
-import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from timedecode.plots import COLOURS
 
 READINGS = ("equal examples", "equal time")
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito.
 
 
 def _figures(row, reading, name):
@@ -51,10 +53,9 @@ def table(rows, gradients, size) -> list[str]:
 def figure(path: pathlib.Path, rows, sizes, title: str) -> None:
   """Judge accuracy of every rule, both readings; dots are seeds."""
   names = list(dict.fromkeys(row["rule"] for row in rows))
-  fig, axes = plt.subplots(
-    1, len(sizes), figsize=(5.2 * len(sizes) + 2, 0.3 * len(names) + 1.6),
-    sharey=True, squeeze=False, layout="constrained",
-  )  # fmt: skip
+  size = (5.2 * len(sizes) + 2, 0.3 * len(names) + 1.6)
+  fig = Figure(size, layout="constrained")
+  axes = fig.subplots(1, len(sizes), sharey=True, squeeze=False)
   for axis, size in zip(axes[0], sizes, strict=True):
     for index, reading in enumerate(READINGS):
       for row in rows:
@@ -64,8 +65,8 @@ def figure(path: pathlib.Path, rows, sizes, title: str) -> None:
         y = names.index(row["rule"]) + (index - 0.5) * 0.3
         marker = "os"[index]
         axis.plot(values, [y] * len(values), marker, ms=4,
-                  color=COLORS[index], alpha=0.5)  # fmt: skip
-        axis.plot(np.mean(values), y, "|", ms=10, color=COLORS[index], mew=2)
+                  color=COLOURS[index], alpha=0.5)  # fmt: skip
+        axis.plot(np.mean(values), y, "|", ms=10, color=COLOURS[index], mew=2)
     axis.axvline(0.1, color="0.6", ls=":", lw=1)
     axis.set_title(f"{size} readout neurons")
     axis.set_xlabel("judge accuracy on test images (dotted: chance)")
@@ -74,13 +75,12 @@ def figure(path: pathlib.Path, rows, sizes, title: str) -> None:
   axes[0][0].set_yticks(range(len(names)), names)
   axes[0][0].invert_yaxis()
   handles = [
-    plt.Line2D([], [], color=COLORS[i], marker="os"[i], ls="", label=reading)
+    Line2D([], [], color=COLOURS[i], marker="os"[i], ls="", label=reading)
     for i, reading in enumerate(READINGS)
   ]
   axes[0][-1].legend(handles=handles, loc="lower right")
   fig.suptitle(title)
   fig.savefig(path, dpi=130)
-  plt.close(fig)
 
 
 def write(folder, config, rows, gradients, examples, seconds) -> None:

@@ -54,6 +54,21 @@ class Job:
           visit(name, state.params)
 
 
+def claim(folder: pathlib.Path, settings: dict) -> None:
+  """Makes the folder; refuses one whose runs had other settings."""
+  folder.mkdir(parents=True, exist_ok=True)
+  ours = json.loads(json.dumps(settings))
+  theirs = kept(folder / "settings.json", lambda: ours)
+  names = sorted(
+    name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)
+  )
+  if names:
+    raise ValueError(
+      f"workdir: {folder} holds runs with other settings (differs in"
+      f" {', '.join(names)}); choose an empty folder, or the same flags"
+    )
+
+
 def kept(path: pathlib.Path, make):
   """The JSON of `path`, made and written if it is not there."""
   if not path.exists():

@@ -59,13 +59,20 @@ def configure(config, repairs, rate, seed):
 
 def run(config, folder):
   """Variant -> rate -> figures of each seed."""
+  unknown = sorted(set(VARIANTS.value) - set(variants()))
+  if unknown:
+    raise ValueError(f"variants: expected {list(variants())}, got {unknown}")
+  job_lib.claim(
+    folder,
+    config.to_dict()
+    | {"repair_examples": EXAMPLES.value, "repair_batch": BATCH.value},
+  )
   splits = datasets.load(config.data.source, config.data.split_seed)
   judge_params = judge_lib.load_or_train(
     splits.train, datasets.cache_folder(), config.judge_epochs
   ).params
   images = jnp.asarray(splits.train.images)
   evaluate = scoring.make_evaluator(config, config.view)
-  folder.mkdir(parents=True, exist_ok=True)
   start = time.perf_counter()
 
   def one(name, repairs, rate, seed, job):

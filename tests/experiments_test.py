@@ -459,25 +459,28 @@ def test_information_of_a_report_is_the_bound_in_bits():
 def test_compare_writes_its_table_and_keeps_its_runs(smoke_run, tmp_path):
   flags = [
     "--config=experiments/configs/smoke.py", f"--workdir={tmp_path}",
-    "--rules=frozen,straight_through + bptt,disarm + bptt", "--sizes=3",
+    "--rules=frozen,score_function + local", "--sizes=3",
     "--seeds=2", "--examples=64", "--seconds=0.01", "--reference=16",
     "--learning_rates=5e-3",
   ]  # fmt: skip
   result = _binary("compare", *flags)
   assert result.returncode == 0, result.stderr
   table = (tmp_path / "table.md").read_text()
-  for rule in ("frozen", "straight_through + bptt", "disarm + bptt"):
+  for rule in ("frozen", "score_function + local"):
     assert f"| `{rule}` | 0.005 |" in table
   found = json.loads((tmp_path / "comparison.json").read_text())
   assert found["data_source"] == "mnist_5k"
-  assert [len(row["runs"]) for row in found["rows"]] == [2, 2, 2]
-  assert set(found["gradients"]) == {"straight_through + bptt", "disarm + bptt"}
+  assert [len(row["runs"]) for row in found["rows"]] == [2, 2]
+  assert set(found["gradients"]) == {"score_function + local"}
   assert (tmp_path / "comparison.png").stat().st_size > 10_000
   kept = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*-3-*.json")}
-  assert len(kept) == 6
+  assert len(kept) == 4
   again = _binary("compare", *flags)
   assert again.returncode == 0, again.stderr
   assert kept == {n: (tmp_path / n).stat().st_mtime_ns for n in kept}
+  other = _binary("compare", *flags, "--examples=32")
+  assert other.returncode == 1 and "differs in examples" in other.stderr
+  assert "Traceback" not in other.stderr
   wrong = _binary("compare", *flags, "--rules=luck")
   assert wrong.returncode == 1 and "rules: expected some of" in wrong.stderr
 

@@ -40,10 +40,8 @@ def _pathwise(sampler_of, num_samples, init):
       losses, samples = estimation.draw(
         model, params, inputs, target, uniforms, sampler_of(state)
       )
-      return (
-        jnp.mean(losses.total),
-        estimation.first(losses),
-      ), estimation.first(samples)
+      values = jnp.mean(losses.total), estimation.first(losses)
+      return values, estimation.first(samples)
 
     (total, losses), sample = estimation.over_batch(one, inputs, targets, keys)
     after = jax.tree.map(lambda leaf: leaf + 1, state)
@@ -156,9 +154,8 @@ def score_function(
       log_p = jax.vmap(bottleneck.log_probability)(
         samples.spikes, samples.logits
       )
-      return (losses.total, log_p, estimation.first(losses)), estimation.first(
-        samples
-      )
+      values = losses.total, log_p, estimation.first(losses)
+      return values, estimation.first(samples)
 
     (total, log_p, losses), sample = estimation.over_batch(
       one, inputs, targets, keys
