@@ -45,7 +45,9 @@ def build_estimator(config, model) -> estimation.Estimator:
   """How gradients pass the random spikes."""
   if config.estimator != "published":
     return simple_estimator(config)
-  return published.published_rule(model, config.repairs, config.batch_size)
+  return published.published_rule(
+    model.encoder, config.repairs, config.batch_size
+  )
 
 
 def build_prior(config) -> priors.Prior:

@@ -170,7 +170,7 @@ def test_published_rule_with_all_repairs_is_unbiased():
   """With exact credit: b is of the past, the sampled ratio is the signal."""
   losses = functools.partial(LOSSES, closed_form=False)
   problem = _problem(losses=losses)
-  rule = published.published_rule(problem[0])
+  rule = published.published_rule(problem[0].encoder)
   zeros = rule.init(problem[1])
   state = zeros._replace(
     numerator=jax.tree.map(lambda z: z + 0.6, zeros.numerator),

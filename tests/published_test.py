@@ -101,7 +101,7 @@ CASES = {
 def test_two_batches_by_hand(repairs):
   model = _model(repairs)
   params = _params(model)
-  rule = published.published_rule(model, repairs, BATCH)
+  rule = published.published_rule(model.encoder, repairs, BATCH)
   state = rule.init(params)
   estimate = jax.jit(functools.partial(rule.estimate, model))
   keep = 0.99 if "averaging" in repairs else 0.01
@@ -145,9 +145,11 @@ def test_as_shipped_signal_and_baseline_nearly_cancel():
   params = _params(model)
   batch = _batch()
   one = (batch[0][:, :1], batch[1][:1], batch[2][:1])
-  rule = published.published_rule(model, ("scale", "reset"), 1)
+  rule = published.published_rule(model.encoder, ("scale", "reset"), 1)
   result = rule.estimate(model, params, rule.init(params), *one)
-  plain = published.published_rule(model, ("scale", "reset", "averaging"), 1)
+  plain = published.published_rule(
+    model.encoder, ("scale", "reset", "averaging"), 1
+  )
   free = plain.estimate(model, params, plain.init(params), *one)
   g_l = np.asarray(free.gradients.encoder.readout.weights, np.float64)
   loss = float(free.losses.total[0])

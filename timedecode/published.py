@@ -73,8 +73,71 @@ def _squares(gradients, weights):
   )
 
 
+def _one_example(model, repairs, params, state, inputs, target, key):
+  """(g, losses) and the sample, from the state the example before left."""
+  encoder = model.encoder
+  key_pause, key = jax.random.split(key)
+  if "reset" in repairs:
+    state = encoder.initial_state()
+  else:
+    silence = jnp.zeros((_PAUSE, *inputs.shape[1:]))
+    state = encoder.sample(params.encoder, silence, key_pause, state).state
+  uniforms = jax.random.uniform(key, (len(inputs), encoder.num_readout))
+
+  def log_p(weights):
+    sample = encoder.run(weights, inputs, uniforms, state, neurons.bernoulli)
+    losses = model.objective(params, sample, target)
+    value = bottleneck.log_probability(sample.spikes, sample.logits)
+    return value, (losses, sample)
+
+  gradient, (losses, sample) = jax.grad(log_p, has_aux=True)(params.encoder)
+  if "scale" not in repairs:
+    scale = 1.0 / sample.spikes.size
+    shrunk = jax.tree.map(lambda g: scale * g, gradient.readout)
+    gradient = gradient._replace(readout=shrunk)
+  return (gradient, losses), sample
+
+
+def _decoder_gradient(model, params, sample, targets):
+  """Of the mean loss of the sampled trains, by decoder and prior."""
+
+  def loss(learned):
+    everything = params._replace(decoder=learned[0], prior=learned[1])
+    losses = jax.vmap(
+      lambda sample, target: model.objective(everything, sample, target),
+      in_axes=(type(sample)(1, 1, 1, 1, 0), 0),
+    )(sample, targets)
+    return jnp.mean(losses.total)
+
+  return jax.grad(loss)((params.decoder, params.prior))
+
+
+def _averages(repairs, state, gradients, signal):
+  """Equation (1): n and d with this batch in them."""
+  keep = 0.99 if "averaging" in repairs else 0.01
+  moved = lambda old, new: keep * old + (1 - keep) * new
+  ones = jnp.ones_like(signal)
+  return (
+    jax.tree.map(moved, state.numerator, _squares(gradients, signal)),
+    jax.tree.map(moved, state.denominator, _squares(gradients, ones)),
+  )
+
+
+def _step(repairs, gradients, signal, numerator, denominator):
+  """Equation (2): the mean over examples of (l - b) g."""
+  if "signal" not in repairs:
+    signal = jnp.full_like(signal, jnp.mean(signal))
+
+  def one(g, n, d):
+    baseline = n / (d + _EPSILON)
+    weighted = jnp.tensordot(signal, g, axes=1) / len(signal)
+    return weighted - baseline * jnp.mean(g, axis=0)
+
+  return jax.tree.map(one, gradients, numerator, denominator)
+
+
 def published_rule(
-  model, repairs=REPAIRS, batch_size: int = 1
+  encoder, repairs=REPAIRS, batch_size: int = 1
 ) -> estimation.Estimator:
   """Equations (1) and (2); with all repairs, the paper's rule.
 
@@ -83,7 +146,7 @@ def published_rule(
   used.
 
   Args:
-    model: a `training.Model`.
+    encoder: an `encoder.Encoder`, the model's.
     repairs: some of `REPAIRS`.
     batch_size: B, whose states are carried on without the repair `reset`.
 
@@ -91,94 +154,30 @@ def published_rule(
     ValueError: an unknown repair.
   """
   check_repairs(repairs)
-  keep = 0.99 if "averaging" in repairs else 0.01
 
   def init(params):
     zeros = jax.tree.map(jnp.zeros_like, params.encoder)
-    state = ()
-    if "reset" not in repairs:
-      state = jax.tree.map(
-        lambda leaf: jnp.broadcast_to(leaf, (batch_size, *leaf.shape)),
-        model.encoder.initial_state(),
-      )
-    return RuleState(zeros, zeros, state)
-
-  def one_example(params, state, inputs, target, key):
-    """(g, (losses, sample)) from the state that the example before left."""
-    key_pause, key = jax.random.split(key)
     if "reset" in repairs:
-      state = model.encoder.initial_state()
-    else:
-      silence = jnp.zeros((_PAUSE, *inputs.shape[1:]))
-      state = model.encoder.sample(
-        params.encoder, silence, key_pause, state
-      ).state
-    uniforms = jax.random.uniform(key, (len(inputs), model.encoder.num_readout))
+      return RuleState(zeros, zeros, ())
+    many = lambda leaf: jnp.broadcast_to(leaf, (batch_size, *leaf.shape))
+    return RuleState(zeros, zeros, jax.tree.map(many, encoder.initial_state()))
 
-    def log_p(encoder_params):
-      sample = model.encoder.run(
-        encoder_params, inputs, uniforms, state, neurons.bernoulli
-      )
-      losses = model.objective(
-        params._replace(encoder=encoder_params), sample, target
-      )
-      value = bottleneck.log_probability(sample.spikes, sample.logits)
-      return value, (losses, sample)
-
-    gradient, (losses, sample) = jax.grad(log_p, has_aux=True)(params.encoder)
-    if "scale" not in repairs:
-      scale = 1.0 / sample.spikes.size
-      gradient = gradient._replace(
-        readout=jax.tree.map(lambda g: scale * g, gradient.readout)
-      )
-    return (gradient, losses), sample
-
-  def decoder_gradient(params, sample, targets):
-    def loss(learned):
-      everything = params._replace(decoder=learned[0], prior=learned[1])
-      objective = lambda sample, target: model.objective(
-        everything, sample, target
-      )
-      axes = type(sample)(1, 1, 1, 1, 0)
-      return jnp.mean(
-        jax.vmap(objective, in_axes=(axes, 0))(sample, targets).total
-      )
-
-    return jax.grad(loss)((params.decoder, params.prior))
-
-  def estimate(model_, params, state, inputs, targets, keys):
-    del model_  # The one it was built with.
+  def estimate(model, params, state, inputs, targets, keys):
     (gradients, losses), sample = estimation.over_batch(
-      lambda x, place, target, key: one_example(params, place, x, target, key),
+      lambda x, place, target, key: _one_example(
+        model, repairs, params, place, x, target, key
+      ),
       inputs, state.encoder, targets, keys,
     )  # fmt: skip
-    signal = losses.total
-    moved = lambda old, new: keep * old + (1 - keep) * new
-    averages = (
-      jax.tree.map(moved, state.numerator, _squares(gradients, signal)),
-      jax.tree.map(
-        moved, state.denominator, _squares(gradients, jnp.ones_like(signal))
-      ),
-    )
+    averages = _averages(repairs, state, gradients, losses.total)
     used = averages
     if "averaging" in repairs:  # Of the past only: no bias.
       used = (state.numerator, state.denominator)
-    baseline = jax.tree.map(lambda n, d: n / (d + _EPSILON), *used)
-    if "signal" in repairs:
-      weighted = jax.tree.map(
-        lambda g: jnp.tensordot(signal, g, axes=1) / len(signal), gradients
-      )
-    else:
-      weighted = jax.tree.map(
-        lambda g: jnp.mean(signal) * jnp.mean(g, 0), gradients
-      )
-    encoder_gradient = jax.tree.map(
-      lambda w, b, g: w - b * jnp.mean(g, 0), weighted, baseline, gradients
-    )
-    decoder, prior = decoder_gradient(params, sample, targets)
+    step = _step(repairs, gradients, losses.total, *used)
+    decoder, prior = _decoder_gradient(model, params, sample, targets)
     left = () if "reset" in repairs else sample.state
     return estimation.Estimate(
-      params._replace(encoder=encoder_gradient, decoder=decoder, prior=prior),
+      params._replace(encoder=step, decoder=decoder, prior=prior),
       RuleState(*averages, left),
       losses,
       sample,
