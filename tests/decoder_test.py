@@ -1,8 +1,10 @@
 """Decoders against values computed by hand in NumPy."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from timedecode import decoder
 
@@ -23,17 +25,17 @@ def _run(name, view=VIEW, num_outputs=4, **options):
 
 def test_linear_is_an_affine_map():
   got, params = _run("linear")
-  want = VIEW.reshape(-1) @ params["output"]["kernel"]
+  want = VIEW.reshape(-1) @ params["output"]["kernel"].T
   np.testing.assert_allclose(got, want + params["output"]["bias"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("width", [None, 5])
 def test_mlp_has_one_relu_layer(width):
   got, params = _run("mlp", width=width)
-  hidden = VIEW.reshape(-1) @ params["hidden"]["kernel"]
+  hidden = VIEW.reshape(-1) @ params["hidden"]["kernel"].T
   hidden = hidden + params["hidden"]["bias"]
   assert hidden.size == (width or VIEW.size // 2) and (hidden < 0).any()
-  want = np.maximum(hidden, 0) @ params["output"]["kernel"]
+  want = np.maximum(hidden, 0) @ params["output"]["kernel"].T
   np.testing.assert_allclose(got, want + params["output"]["bias"], rtol=1e-4)
 
 
@@ -57,7 +59,7 @@ def test_conv_equals_loops(channels):
   )
   assert (second < 0).any()
   hidden = np.maximum(second, 0).reshape(-1)
-  want = hidden @ params["output"]["kernel"] + params["output"]["bias"]
+  want = hidden @ params["output"]["kernel"].T + params["output"]["bias"]
   np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
@@ -83,3 +85,17 @@ def test_bad_choices_are_refused():
     _run("conv", channels=(1, 2, 3))
   with pytest.raises(ValueError, match=r"view: expected shape \[D, N\]"):
     _run("linear", view=VIEW[None])
+
+
+def test_affine_starts_and_computes_as_dense():
+  x = jnp.asarray(VIEW.reshape(-1))
+  affine, dense = decoder.Affine(5), nn.Dense(5)
+  params = affine.init(jax.random.key(3), x)["params"]
+  twin = dense.init(jax.random.key(3), x)["params"]
+  np.testing.assert_array_equal(params["kernel"], twin["kernel"].T)
+  np.testing.assert_allclose(
+    affine.apply({"params": params}, x),
+    dense.apply({"params": twin}, x),
+    rtol=1e-5,
+    atol=1e-6,
+  )

@@ -21,6 +21,32 @@ def _check(view: jax.Array, **sizes: int | None) -> None:
       raise ValueError(f"{name}: expected at least 1, got {size}")
 
 
+class Affine(nn.Module):
+  """``kernel x + bias``, with the kernel stored as [outputs, inputs].
+
+  `nn.Dense` keeps [inputs, outputs]. XLA's CPU products reach the rate of
+  large square ones only where the long sides of a small batch's product are
+  the rows of a row-major left factor, which this layout gives forward. The
+  initial values are those of `nn.Dense`.
+
+  Attributes:
+    size: outputs.
+  """
+
+  size: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [N] to [size]."""
+
+    def init(key, shape):
+      return nn.initializers.lecun_normal()(key, shape[::-1]).T
+
+    kernel = self.param("kernel", init, (self.size, len(x)))
+    bias = self.param("bias", nn.initializers.zeros, (self.size,))
+    return kernel @ x + bias
+
+
 class LinearDecoder(nn.Module):
   """One affine map of the flattened view.
 
@@ -34,7 +60,7 @@ class LinearDecoder(nn.Module):
   def __call__(self, view: jax.Array) -> jax.Array:
     """Decodes one view [D, N] into [num_outputs]."""
     _check(view, num_outputs=self.num_outputs)
-    return nn.Dense(self.num_outputs, name="output")(view.reshape(-1))
+    return Affine(self.num_outputs, name="output")(view.reshape(-1))
 
 
 class MLPDecoder(nn.Module):
@@ -54,8 +80,8 @@ class MLPDecoder(nn.Module):
     """Decodes one view [D, N] into [num_outputs]."""
     _check(view, num_outputs=self.num_outputs, width=self.width)
     width = max(view.size // 2, 1) if self.width is None else self.width
-    hidden = nn.relu(nn.Dense(width, name="hidden")(view.reshape(-1)))
-    return nn.Dense(self.num_outputs, name="output")(hidden)
+    hidden = nn.relu(Affine(width, name="hidden")(view.reshape(-1)))
+    return Affine(self.num_outputs, name="output")(hidden)
 
 
 class ConvDecoder(nn.Module):
@@ -87,9 +113,7 @@ class ConvDecoder(nn.Module):
     hidden = jnp.swapaxes(view, 0, 1)
     for name, channels in (("first", first), ("second", second)):
       hidden = nn.Conv(channels, (3,), (2,), padding=1, name=name)(hidden)
-    return nn.Dense(self.num_outputs, name="output")(
-      nn.relu(hidden).reshape(-1)
-    )
+    return Affine(self.num_outputs, name="output")(nn.relu(hidden).reshape(-1))
 
 
 _DECODERS = {

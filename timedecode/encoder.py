@@ -114,6 +114,15 @@ def _run_layers(layers, params, states, spikes, credit):
   return tuple(after), tuple(hidden), tuple(potentials)
 
 
+def _readout_products(spikes, weights):
+  """``W_k s_t``: [T, N_in], [N_in, K, N_y] -> [T, K, N_y].
+
+  Flat, because the weights' gradient then has the weights' own layout.
+  """
+  flat = spikes @ weights.reshape(len(weights), -1)
+  return flat.reshape(-1, *weights.shape[1:])
+
+
 def _run_in_pieces(run, length, params, inputs, uniforms, state, sampler):
   """The same as `run`; the backward pass keeps the pieces' first states."""
 
@@ -200,10 +209,8 @@ def make_encoder(
       layers, params.hidden, state.hidden, inputs, credit
     )
     last = hidden[-1] if hidden else inputs
-    products = jnp.tensordot(
-      credit.readout(last.reshape(len(last), -1)),
-      params.readout.weights,
-      axes=1,
+    products = _readout_products(
+      credit.readout(last.reshape(len(last), -1)), params.readout.weights
     )
     drive, pending = synapses.overlap_add(
       kernels, products, state.readout.pending
