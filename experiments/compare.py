@@ -140,8 +140,11 @@ def run(config, folder):
       configure(config, everything[name], size, rate), images
     )
   )
-  built = lambda name: build.build(
-    configure(config, everything[name], sizes[0], rates[0]), config.view
+  gradient_rule = lambda name: compare_gradients.Rule(
+    build.build(
+      configure(config, everything[name], sizes[0], rates[0]), config.view
+    ),
+    everything[name].get("num_samples", 1),
   )
   evaluator = functools.cache(
     lambda size: scoring.make_evaluator(
@@ -211,7 +214,8 @@ def run(config, folder):
     folder / "gradients.json",
     lambda: compare_gradients.measure(
       job("straight_through + bptt", sizes[0], max(rates)),
-      {name: built(name) for name in rules}, built("disarm + bptt"),
+      {name: gradient_rule(name) for name in rules if name != "frozen"},
+      gradient_rule("disarm + bptt"),
       REFERENCE.value,
     ),
   )  # fmt: skip

@@ -1,5 +1,7 @@
 """Bias and variance of every rule's gradient at one trained model."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,6 @@ from experiments import build
 BATCH = 16  # Training images whose gradient is estimated.
 TRAINED_STEPS = 300
 WARM_UP = 300  # Estimates that fill the memory of those that have one.
-SAMPLES_PER_ESTIMATE = 8  # Of the reference.
 
 
 def _estimates(built, params, batch, num, seed):
@@ -45,6 +46,13 @@ def _estimates(built, params, batch, num, seed):
   return np.asarray(mean, np.float64), float(squares) / (num - 1)
 
 
+class Rule(NamedTuple):
+  """built: `build.Built`; num_samples: trains per example and estimate."""
+
+  built: build.Built
+  num_samples: int
+
+
 def measure(trained, rules, reference_rule, reference) -> dict:
   """Rule -> relative bias, cosine and relative variance of its gradient.
 
@@ -54,9 +62,9 @@ def measure(trained, rules, reference_rule, reference) -> dict:
 
   Args:
     trained: `job.Job` whose parameters after 300 steps are the place.
-    rules: name -> `build.Built`.
-    reference_rule: `build.Built` of an unbiased rule with `bptt`.
-    reference: its samples per example; the others have a quarter.
+    rules: name -> `Rule`.
+    reference_rule: an unbiased `Rule` with `bptt`.
+    reference: its samples per example; the others have half as many.
   """
   found = {}
   trained.train(0, {"here": TRAINED_STEPS}, found.__setitem__)
@@ -64,18 +72,16 @@ def measure(trained, rules, reference_rule, reference) -> dict:
   keys = build.example_keys(jax.random.key(0), BATCH)
   batch = build.encode_images(trained.config, trained.images[:BATCH], keys)
 
-  def estimate(built, samples, seed):
-    num = max(2, samples // SAMPLES_PER_ESTIMATE)
-    return *_estimates(built, params, batch, num, seed), num
+  def estimate(rule, samples, seed):
+    num = max(2, samples // rule.num_samples)
+    return *_estimates(rule.built, params, batch, num, seed), num
 
   exact, noise, num = estimate(reference_rule, reference, 1)
   noise /= num
   power = exact @ exact - noise
   result = {}
-  for name, built in rules.items():
-    if name == "frozen":
-      continue
-    mean, variance, count = estimate(built, reference // 4, 2)
+  for name, rule in rules.items():
+    mean, variance, count = estimate(rule, reference // 2, 2)
     error = (mean - exact) @ (mean - exact) - noise - variance / count
     size_squared = mean @ mean - variance / count
     clear = size_squared > variance / count  # Else its direction is noise.

@@ -98,7 +98,12 @@ def _check_mean(estimates, expected):
   moves = deviation > 1e-8
   assert moves.mean() > 0.4
   z = (estimates.mean(axis=0) - expected)[moves] / deviation[moves]
-  assert np.abs(z).max() < 5.0 and np.mean(z**2) < 2.0, np.abs(z).max()
+  # Parameters are correlated: the mean of z^2 is 1 with the spread of as many
+  # independent ones as the correlations leave.
+  correlation = np.corrcoef(estimates[:, moves].T)
+  dimensions = moves.sum() ** 2 / np.sum(correlation**2)
+  assert np.mean(z**2) < 1.0 + 4.0 * np.sqrt(2.0 / dimensions), np.mean(z**2)
+  assert np.abs(z).max() < 5.0, np.abs(z).max()
   np.testing.assert_allclose(
     estimates.mean(axis=0)[~moves], expected[~moves], atol=1e-6
   )
@@ -280,7 +285,7 @@ def test_disarm_weight_is_the_conditional_mean():
     spikes = jnp.stack([
       v < jax.nn.sigmoid(u), 1 - v < jax.nn.sigmoid(mirrored)
     ]).astype(jnp.float32)  # fmt: skip
-    weight = np.asarray(estimators.disarm_weight(v, spikes, logits))
+    weight = np.asarray(estimators.disarm_weight(spikes, logits))
     kinds = np.asarray(spikes[0] * 2 + spikes[1])
     for kind in np.unique(kinds):
       chosen = kinds == kind
@@ -295,7 +300,7 @@ def test_disarm_weight_for_independent_spikes_is_the_published_one():
   v = jnp.linspace(0.02, 0.98, 13)[:, None]
   spikes = jnp.stack([v < jax.nn.sigmoid(u), 1 - v < jax.nn.sigmoid(u)]) * 1.0
   logits = jnp.broadcast_to(u, spikes.shape)
-  found = estimators.disarm_weight(v, spikes, logits)
+  found = estimators.disarm_weight(spikes, logits)
   y, other = spikes
   wanted = (-1) ** other * (y != other) * jax.nn.sigmoid(jnp.abs(u))
   np.testing.assert_allclose(found, wanted, atol=1e-6)

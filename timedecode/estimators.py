@@ -6,9 +6,8 @@ readout's logits along a sampled train y, f(y) its loss and b a baseline that
 does not depend on y_t given the past:
 
   score_function    sum_t grad log P(y_t | past) (f - b); unbiased         (1)
-  arm, disarm       1/2 sum_t w_t [f grad u_t - f' grad u'_t], primes mark
-                    the train of the uniforms 1 - v; w_t = 1 - 2 v_t (arm)
-                    or its mean given (y_t, y'_t) (disarm); unbiased       (2)
+  arm, disarm       from the difference of two trains' losses, below;
+                    unbiased                                             (2)
   straight_through  backward as if y_t were sigma(u_t); biased             (3)
   relaxed           forward and backward with binary Concrete spikes;
                     biased, exact at temperature 0                         (4)
@@ -16,11 +15,20 @@ does not depend on y_t given the past:
 All keep the ordinary gradient of f at fixed spikes: the decoder's, the
 prior's, and that of the closed-form information by the logits.
 
-(2) is known for independent variables, u' = u (Yin and Zhou 2019; Dong et al.
-2020). Here a spike moves the later logits. E[f (1 - 2 v_t) | past] is still
-the derivative by u_t, so both trains give an unbiased estimate each, along
-their own logits, and the mean of w_t given both trains, v_t uniform between
-lo and hi, is 1 - lo - hi. Sources: arXiv:2106.01177, section 3, for (1).
+(2) draws y from uniforms v and y' from v'. At most places v' = 1 - v; at a
+random share _APART of them v' is drawn anew. z_t is 1 - 2 v_t (arm) or its
+mean given the spikes (disarm: w_t of both where v' = 1 - v, else y_t - p_t);
+its covariance with y_t is p_t (1 - p_t). Then
+
+  1/4 sum_t (f - f') [c_t grad(u_t + u'_t) + e_t grad(u_t - u'_t)]
+    v' = 1 - v:  c = z,       e = 0
+    v' anew:     c = z - z',  e = (z + z') / _APART
+
+has the mean of both trains' exact gradients. For independent variables u' = u
+and e has no effect (Yin and Zhou 2019; Dong et al. 2020). Here a spike moves
+the later logits: where the trains part, mirrored uniforms cannot tell the
+effect on one loss from that on the other, and uniforms drawn anew can.
+Sources: arXiv:2106.01177, section 3, for (1); (2) for dependent spikes is ours.
 """
 
 from collections.abc import Callable
@@ -84,6 +92,7 @@ def relaxed(
 
 BASELINES = ("none", "moving_average", "samples", "batch")
 _KEEP = 0.99  # Of the moving average, per step.
+_APART = 0.25  # Share of the places of a pair with independent uniforms.
 
 
 def _leave_one_out(values, axis):
@@ -171,67 +180,70 @@ def score_function(
   )
 
 
-def _antithetic(name, num_samples, weigh):
-  """Equation (2); `weigh(uniforms, pair of spikes, pair of logits)`."""
+def _antithetic(name, num_samples, scores):
+  """Equation (2); `scores(uniforms, spikes, logits)`, each [2, K / 2, T, N_y],
+  gives z where v' = 1 - v, and z and z' where v' is drawn anew."""
   estimation.check_samples(name, num_samples, 2, even=True)
   pairs = num_samples // 2
 
-  def one_example(model, params, average, inputs, target, key):
+  def one_example(model, params, inputs, target, key):
+    key, key_apart, key_other = jax.random.split(key, 3)
     uniforms = estimation.draw_uniforms(model, inputs, key, pairs)
-    both = jnp.concatenate([uniforms, 1.0 - uniforms])
+    fresh = estimation.draw_uniforms(model, inputs, key_other, pairs)
+    apart = jax.random.bernoulli(key_apart, _APART, uniforms.shape)
+    both = jnp.stack([uniforms, jnp.where(apart, fresh, 1.0 - uniforms)])
     losses, samples = estimation.draw(
-      model, params, inputs, target, both, neurons.bernoulli
-    )
+      model, params, inputs, target, both.reshape(-1, *both.shape[2:]),
+      neurons.bernoulli,
+    )  # fmt: skip
     split = lambda a: a.reshape(2, pairs, *a.shape[1:])
-    total, spikes = split(losses.total), split(samples.spikes)
-    logits = split(samples.logits)
-    weight = jax.lax.stop_gradient(weigh(uniforms, spikes, logits))
-    signal = jax.lax.stop_gradient(total)
-    of_pairs = jnp.mean(signal, axis=0, keepdims=True)
-    if pairs > 1:
-      signal -= _leave_one_out(of_pairs, 1)
-    else:
-      signal -= _baseline("moving_average", average, of_pairs)
-    along = jnp.sum(weight[None] * logits, axis=(2, 3))
+    total, logits = split(losses.total), split(samples.logits)
+    mirrored, own, other = scores(both, split(samples.spikes), logits)
+    along_mean = jnp.where(apart, own - other, mirrored)
+    along_half = jnp.where(apart, (own + other) / _APART, 0.0)
+    fixed = jax.lax.stop_gradient
+    along = fixed(along_mean) * (logits[0] + logits[1])
+    along += fixed(along_half) * (logits[0] - logits[1])
+    signal = fixed(total[0] - total[1])
     surrogate = jnp.mean(total) + jnp.mean(
-      0.5 * (signal[0] * along[0] - signal[1] * along[1])
+      0.25 * signal * jnp.sum(along, axis=(1, 2))
     )
-    values = surrogate, jnp.mean(total), estimation.first(losses)
+    values = surrogate, estimation.first(losses)
     return values, estimation.first(samples)
 
   def surrogate(model, params, state, inputs, targets, keys):
-    (value, total, losses), sample = estimation.over_batch(
-      lambda *example: one_example(model, params, state, *example),
+    del state
+    (value, losses), sample = estimation.over_batch(
+      lambda *example: one_example(model, params, *example),
       inputs, targets, keys,
     )  # fmt: skip
-    after = _moved(state, jax.lax.stop_gradient(jnp.mean(total)))
-    return jnp.mean(value), (after, losses, sample)
+    return jnp.mean(value), ((), losses, sample)
 
-  return estimation.differentiated(surrogate, _no_average)
+  return estimation.differentiated(surrogate)
 
 
 def arm(num_samples: int = 2) -> estimation.Estimator:
-  """Antithetic pairs, equation (2) with w_t = 1 - 2 v_t. Unbiased.
+  """Antithetic pairs, equation (2) with z_t = 1 - 2 v_t. Unbiased.
 
   Args:
-    num_samples: evaluations per example, two per pair. The baseline of both
-      trains, which matters where their logits have parted, is the mean loss
-      of the other pairs, or of a single pair the moving average over batches.
+    num_samples: evaluations per example, two per pair.
   """
-  return _antithetic("arm", num_samples, lambda v, spikes, logits: 1 - 2 * v)
+
+  def scores(uniforms, spikes, logits):
+    del spikes, logits
+    first, second = 1 - 2 * uniforms
+    return first, first, second
+
+  return _antithetic("arm", num_samples, scores)
 
 
-def disarm_weight(
-  uniforms: jax.Array, spikes: jax.Array, logits: jax.Array
-) -> jax.Array:
+def disarm_weight(spikes: jax.Array, logits: jax.Array) -> jax.Array:
   """E[1 - 2 v | y, y'], v uniform where both spikes come out as they did.
 
   Args:
-    uniforms: unused; the weight is their conditional mean.
     spikes: y and y', [2, ...].
     logits: u and u', [2, ...].
   """
-  del uniforms
   probability = jax.nn.sigmoid(logits[0])  # y = 1 where v < this.
   threshold = jax.nn.sigmoid(-logits[1])  # y' = 1 where v > this.
   fires, mirrored = spikes > 0
@@ -245,12 +257,18 @@ def disarm_weight(
 
 
 def disarm(num_samples: int = 2) -> estimation.Estimator:
-  """Antithetic pairs, equation (2) with `disarm_weight`. Unbiased.
+  """Antithetic pairs, equation (2) with z_t given the spikes. Unbiased.
 
   Args:
     num_samples: as in `arm`.
   """
-  return _antithetic("disarm", num_samples, disarm_weight)
+
+  def scores(uniforms, spikes, logits):
+    del uniforms
+    first, second = spikes - jax.nn.sigmoid(logits)
+    return disarm_weight(spikes, logits), first, second
+
+  return _antithetic("disarm", num_samples, scores)
 
 
 ESTIMATORS: dict[str, Callable[..., estimation.Estimator]] = {
