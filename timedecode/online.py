@@ -39,9 +39,9 @@ class Online(NamedTuple):
   losses: bottleneck.Losses
 
 
-def _check(model, window, chunk, estimator, num_samples):
-  """The overlap in steps; ValueError for choices that mean nothing."""
-  credit = model.encoder.credit
+def check_rule(encoder, estimator, num_samples) -> None:
+  """ValueError for choices that mean nothing in constant memory."""
+  credit = encoder.credit
   if not credit.local:
     raise ValueError(
       f"credit: online accumulation needs a rule without a path through time,"
@@ -58,10 +58,11 @@ def _check(model, window, chunk, estimator, num_samples):
     raise ValueError(
       f"num_samples: {estimator} expects at least {least}, got {num_samples}"
     )
-  if window < 1:
-    raise ValueError(f"window: expected at least 1 step, got {window}")
-  seen = max(window - 1, model.prior.reach)
-  overlap = max(model.encoder.reach - 1 + seen, 1)
+
+
+def overlap_of(encoder, seen, chunk) -> int:
+  """Steps that are repeated where losses see `seen` steps of the past."""
+  overlap = max(encoder.reach - 1 + seen, 1)
   if chunk <= overlap:
     raise ValueError(
       f"chunk: expected more than the {overlap} steps that are repeated, got"
@@ -83,7 +84,7 @@ def _uniforms(key, start, num_steps, num_samples, size):
   )
 
 
-class _Span(NamedTuple):
+class Span(NamedTuple):
   """Steps of a chunk: `first` until the next chunk's state, then `second`."""
 
   start: Any
@@ -95,20 +96,29 @@ class _Span(NamedTuple):
 _AXES = encoder.EncoderState(None, 0)  # Hidden state: one for all samples.
 
 
-def _run_span(model, sampler, num_samples, params, state, x, key, span):
+def run_span(snn, sampler, num_samples, weights, state, x, key, span):
   """One example: (state for the next chunk, spikes, logits [K, steps, N_y])."""
-  run, total = model.encoder.run, span.first + span.second
-  u = _uniforms(key, span.start, total, num_samples, model.encoder.num_readout)
+  run, total = snn.run, span.first + span.second
+  u = _uniforms(key, span.start, total, num_samples, snn.num_readout)
 
   def one(state, u):
-    a = run(params.encoder, x[: span.first], u[: span.first], state, sampler)
+    a = run(weights, x[: span.first], u[: span.first], state, sampler)
     if not span.second:
       return a.state, a.spikes, a.logits
-    b = run(params.encoder, x[span.first :], u[span.first :], a.state, sampler)
+    b = run(weights, x[span.first :], u[span.first :], a.state, sampler)
     join = lambda *parts: jnp.concatenate(parts)
     return a.state, join(a.spikes, b.spikes), join(a.logits, b.logits)
 
   return jax.vmap(one, in_axes=(_AXES, 0), out_axes=(_AXES, 0, 0))(state, u)
+
+
+def initial_states(snn, batch_size, num_samples) -> encoder.EncoderState:
+  """At rest: hidden states [B, ...], one for all samples, readout [B, K]."""
+  state = snn.initial_state()
+  many = lambda leaf, *axes: jnp.broadcast_to(leaf, (*axes, *leaf.shape))
+  hidden = jax.tree.map(lambda a: many(a, batch_size), state.hidden)
+  last = jax.tree.map(lambda a: many(a, batch_size, num_samples), state.readout)
+  return encoder.EncoderState(hidden, last)
 
 
 def _step_losses(model, window, params, spikes, logits, targets):
@@ -126,26 +136,26 @@ def _step_losses(model, window, params, spikes, logits, targets):
   )
 
 
-def _walk(num_steps, chunk, overlap, visit, carry):
+def walk(num_steps, chunk, overlap, visit, carry):
   """``carry = visit(carry, span)`` over all chunks, a scan inside."""
   if num_steps <= chunk:
-    return visit(carry, _Span(0, num_steps, 0, num_steps))
-  carry = visit(carry, _Span(0, chunk - overlap, overlap, chunk))
+    return visit(carry, Span(0, num_steps, 0, num_steps))
+  carry = visit(carry, Span(0, chunk - overlap, overlap, chunk))
   count, rest = divmod(num_steps, chunk)
 
   def body(carry, index):
     start = index * chunk - overlap
-    return visit(carry, _Span(start, chunk, overlap, chunk)), None
+    return visit(carry, Span(start, chunk, overlap, chunk)), None
 
   if count > 1:
     carry, _ = jax.lax.scan(body, carry, jnp.arange(1, count))
   if rest:
     start = count * chunk - overlap
-    carry = visit(carry, _Span(start, rest, overlap, rest))
+    carry = visit(carry, Span(start, rest, overlap, rest))
   return carry
 
 
-def _others(values):
+def mean_of_others(values):
   """Mean over the other samples; values [K, ...]."""
   total = jnp.sum(values, 0, keepdims=True)
   return (total - values) / (len(values) - 1)
@@ -173,7 +183,11 @@ def make_online_gradient(
   Raises:
     ValueError: choices that mean nothing together.
   """
-  overlap = _check(model, window, chunk, estimator, num_samples)
+  if window < 1:
+    raise ValueError(f"window: expected at least 1 step, got {window}")
+  check_rule(model.encoder, estimator, num_samples)
+  seen = max(window - 1, model.prior.reach)
+  overlap = overlap_of(model.encoder, seen, chunk)
   score = estimator == "score_function"
   sampler = neurons.bernoulli if score else neurons.bernoulli_straight_through
 
@@ -181,8 +195,8 @@ def make_online_gradient(
     """(states, log P, Losses), the latter [B, K, new]."""
 
     def one(state, x, target, key):
-      state, spikes, logits = _run_span(
-        model, sampler, num_samples, params, state, x, key, span
+      state, spikes, logits = run_span(
+        model.encoder, sampler, num_samples, params.encoder, state, x, key, span
       )
       losses = jax.vmap(
         lambda y, u: _step_losses(model, window, params, y, u, target)
@@ -196,15 +210,6 @@ def make_online_gradient(
     target = cut_out(targets, span.start + total - span.new, span.new)
     return jax.vmap(one, in_axes=(0, 1, 1, 0))(states, x, target, keys)
 
-  def initial(batch_size):
-    state = model.encoder.initial_state()
-    many = lambda leaf, *axes: jnp.broadcast_to(leaf, (*axes, *leaf.shape))
-    hidden = jax.tree.map(lambda a: many(a, batch_size), state.hidden)
-    last = jax.tree.map(
-      lambda a: many(a, batch_size, num_samples), state.readout
-    )
-    return encoder.EncoderState(hidden, last)
-
   def totals(params, inputs, targets, keys):
     """Sum of the losses of every train, [B, K], forward only."""
 
@@ -216,8 +221,8 @@ def make_online_gradient(
       return states, sums + jnp.sum(losses.total, -1)
 
     zeros = jnp.zeros((len(keys), num_samples))
-    carry = (initial(len(keys)), zeros)
-    return _walk(len(inputs), chunk, overlap, visit, carry)[1]
+    carry = (initial_states(model.encoder, len(keys), num_samples), zeros)
+    return walk(len(inputs), chunk, overlap, visit, carry)[1]
 
   def gradient(params, inputs, targets, keys):
     batch = (inputs, targets, keys)
@@ -234,7 +239,7 @@ def make_online_gradient(
         if score:
           passed = jnp.cumsum(fixed, -1) - fixed
           to_go = left[..., None] - passed
-          value += (to_go - jax.vmap(_others)(to_go)) * log_p
+          value += (to_go - jax.vmap(mean_of_others)(to_go)) * log_p
         rest = left - jnp.sum(fixed, -1)
         per_train = jax.tree.map(lambda a: jnp.sum(a, -1), losses)
         return jnp.mean(jnp.sum(value, -1)), (
@@ -247,10 +252,11 @@ def make_online_gradient(
 
     zero = jnp.zeros(())
     carry = (
-      initial(len(keys)), left, bottleneck.Losses(zero, zero, zero, zero),
+      initial_states(model.encoder, len(keys), num_samples), left,
+      bottleneck.Losses(zero, zero, zero, zero),
       jax.tree.map(jnp.zeros_like, params),
     )  # fmt: skip
-    carry = _walk(len(inputs), chunk, overlap, visit, carry)
+    carry = walk(len(inputs), chunk, overlap, visit, carry)
     return Online(gradients=carry[3], losses=carry[2])
 
   return gradient
