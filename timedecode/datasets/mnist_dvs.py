@@ -1,0 +1,207 @@
+"""MNIST-DVS: handwritten digits moving on a monitor, seen by an event camera.
+
+At each of three scales 10,000 recordings of 128x128 pixels, 1,000 per digit
+(Serrano-Gotarredona and Linares-Barranco 2015). They are read as their
+authors distribute them, from either of
+
+  <data_dir>/grabbed_data<digit>.zip    (or a tar)
+  <data_dir>/grabbed_data<digit>/scale4/mnist_<digit>_scale04_<number>.aedat
+
+and where both are there, from the folder. Numbers are 1..1000; 1..900 are
+the official training set and 901..1000 the test set. Here the last of the
+training set, 801..900, are for validation.
+
+Files named `..._qt<n>.aedat` are cuts of recordings (those seen last 0.2 s):
+they are left out and listed, as are recordings without an event.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from timedecode.datasets import aedat, cache, events
+from timedecode.datasets import mnist_dvs_files as files
+
+POLARITIES = ("both", "merged")
+CROP = (48, 48, 26, 26)  # Columns and rows 48..73.
+VALIDATION_FROM, TEST_FROM = 801, 901  # Numbers of recordings.
+_READER_VERSION = 1  # Part of the cache's key: other results, other number.
+_BY_RECORDING = ("spikes", "labels", "numbers", "special", "late")
+
+
+class Recordings(NamedTuple):
+  """M binned recordings, by number and within it by digit.
+
+  spikes: uint8 [M, T, ceil(N / 8)], see `events.bin_events`.
+  labels: int32 [M], digits; numbers: int32 [M], 1..1000.
+  special, late: int32 [M], events left out and moved, see `aedat.Recording`.
+  empty: int32 [K, 2], digit and number of recordings without an event.
+  cut: int32 [C, 2], digit and number of cuts that were left out.
+  """
+
+  spikes: np.ndarray
+  labels: np.ndarray
+  numbers: np.ndarray
+  special: np.ndarray
+  late: np.ndarray
+  empty: np.ndarray
+  cut: np.ndarray
+
+
+def _steps(dt_ms: float, duration_s: float) -> tuple[int, int]:
+  """Microseconds per step, and steps."""
+  for name, value in (("dt_ms", dt_ms), ("duration_s", duration_s)):
+    if not 0 < value < 1e6:
+      raise ValueError(f"{name}: expected a positive number, got {value!r}")
+  dt_us, duration_us = round(dt_ms * 1e3), round(duration_s * 1e6)
+  if dt_us < 1 or duration_us < dt_us or duration_us % dt_us:
+    raise ValueError(
+      "duration_s: expected a whole number of steps of dt_ms, got"
+      f" {duration_s} s and {dt_ms} ms"
+    )
+  return dt_us, duration_us // dt_us
+
+
+def _bin_all(
+  found: Iterator[files.Item], crop, shape, dt_us, num_steps
+) -> Recordings:
+  rows, spikes, left_out = [], [], {"empty": [], "cut": []}
+  for item in found:
+    seen, special, late = item.recording
+    if item.cut or not len(seen.x):
+      place = "cut" if item.cut else "empty"
+      left_out[place].append((item.digit, item.number))
+      continue
+    rows.append((item.number, item.digit, special, late))
+    cropped = events.crop(seen, *crop)
+    start = seen.timestamp[0]
+    spikes.append(events.bin_events(cropped, shape, dt_us, num_steps, start))
+  table = np.array(rows, np.int32).reshape(-1, 4)
+  order = np.lexsort((table[:, 1], table[:, 0]))
+  width = -(-np.prod(shape) // 8)
+  packed = np.empty((len(rows), num_steps, width), np.uint8)
+  for place, index in enumerate(order):
+    packed[place], spikes[index] = spikes[index], None
+  numbers, labels, special, late = table[order].T.copy()
+  pairs = {
+    name: np.array(sorted(which), np.int32).reshape(-1, 2)
+    for name, which in left_out.items()
+  }
+  return Recordings(packed, labels, numbers, special, late, **pairs)
+
+
+def load(
+  data_dir: str | os.PathLike,
+  cache_dir: str | os.PathLike,
+  *,
+  dt_ms: float = 10.0,
+  duration_s: float = 2.0,
+  scale: int = 4,
+  polarity: str = "both",
+  crop: tuple[int, int, int, int] = CROP,
+  digits: Iterable[int] = range(10),
+) -> Recordings:
+  """Recordings as packed spikes, prepared once and then read from a cache.
+
+  A recording's first event, inside the crop or not, is at time 0; steps
+  after its last one are silent. The cache is prepared anew when a source's
+  name, size or time of change differs.
+
+  Args:
+    data_dir: holds `grabbed_data<digit>`, folders or archives.
+    cache_dir: for the result, one file per source and options.
+    dt_ms: milliseconds per step, whole microseconds.
+    duration_s: seconds kept, a whole number of steps.
+    scale: 4, 8 or 16.
+    polarity: 'both', two neurons per pixel, or 'merged', one.
+    crop: leftmost column, uppermost row, width, height.
+    digits: which to load, each once.
+
+  Returns:
+    `Recordings`, T = duration / dt, N = height * width * (2 or 1).
+
+  Raises:
+    ValueError: bad options, no recording with events, or what
+      `mnist_dvs_files.items` raises.
+  """
+  digits = files.check_selection(scale, digits)
+  dt_us, num_steps = _steps(dt_ms, duration_s)
+  if polarity not in POLARITIES:
+    raise ValueError(
+      f"polarity: expected one of {POLARITIES}, got {polarity!r}"
+    )
+  crop = tuple(map(int, crop))
+  if len(crop) != 4 or min(crop[:2]) < 0 or min(crop[2:]) < 1:
+    raise ValueError(f"crop: expected (x, y, width, height), got {crop}")
+  if crop[0] + crop[2] > aedat.WIDTH or crop[1] + crop[3] > aedat.HEIGHT:
+    raise ValueError(f"crop: expected a part of 128x128 pixels, got {crop}")
+  shape = (crop[3], crop[2], 2 if polarity == "both" else 1)
+  key = {
+    "source": files.identity(data_dir, scale, digits),
+    "data": "mnist_dvs",
+    "reader": _READER_VERSION,
+    "options": [dt_us, num_steps, scale, polarity, crop, digits],
+  }
+
+  def make():
+    found = files.items(data_dir, scale, digits)
+    made = _bin_all(found, crop, shape, dt_us, num_steps)
+    if not len(made.labels):
+      raise ValueError(
+        f"{data_dir}: scale {scale}, digits {digits}: expected a recording"
+        f" with events, got none ({describe(made)})"
+      )
+    return made._asdict()
+
+  return Recordings(**cache.arrays(cache_dir, key, None, make))
+
+
+def _take(recordings: Recordings, kept: np.ndarray) -> Recordings:
+  rows = {name: getattr(recordings, name)[kept] for name in _BY_RECORDING}
+  return recordings._replace(**rows)
+
+
+def split(
+  recordings: Recordings,
+  validation_from: int = VALIDATION_FROM,
+  test_from: int = TEST_FROM,
+) -> tuple[Recordings, Recordings, Recordings]:
+  """Training, validation and test recordings, by their numbers.
+
+  By default 1..800, 801..900 and 901..1000 of each digit: the official test
+  set, and the end of the official training set for validation. Other bounds
+  are for a part of the data. `empty` and `cut` are handed on whole.
+
+  Raises:
+    ValueError: bounds that don't ascend from 1.
+  """
+  if not 1 <= validation_from <= test_from:
+    raise ValueError(
+      "validation_from, test_from: expected 1 <= validation_from <="
+      f" test_from, got {validation_from} and {test_from}"
+    )
+  part = np.digitize(recordings.numbers, (validation_from, test_from))
+  train, validation, test = (_take(recordings, part == i) for i in range(3))
+  return train, validation, test
+
+
+def describe(recordings: Recordings) -> str:
+  """What is there and what was left out, a line per digit and remark."""
+  lines = []
+  for digit in np.unique(recordings.labels):
+    numbers = recordings.numbers[recordings.labels == digit]
+    first, last = numbers.min(), numbers.max()
+    lines.append(
+      f"digit {digit}: {len(numbers)} recordings, numbers {first}..{last}"
+      f" ({last - first + 1 - len(numbers)} of these not there)"
+    )
+  for name, pairs in (("empty", recordings.empty), ("cut", recordings.cut)):
+    if len(pairs):
+      named = ", ".join(f"{number} of digit {digit}" for digit, number in pairs)
+      lines.append(f"left out, {name}: {len(pairs)}: recordings {named}")
+  for name, what in (("special", "left out"), ("late", "moved")):
+    if count := int(getattr(recordings, name).sum()):
+      lines.append(f"{count} {name} events {what}")
+  return "\n".join(lines) or "nothing was found"

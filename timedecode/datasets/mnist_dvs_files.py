@@ -1,0 +1,175 @@
+"""The files of MNIST-DVS, found and read, in folders or archives.
+
+The original set is ten zips, `grabbed_data<digit>.zip`, each with
+
+  grabbed_data<digit>/scale4/mnist_<digit>_scale04_<number>.aedat
+
+and the same for the scales 8 and 16, numbers 1..1000. Files named
+`..._qt<n>.aedat` are the beginnings of recordings (those seen last 0.2 s).
+"""
+
+import hashlib
+import os
+import pathlib
+import re
+from collections.abc import Container, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from timedecode.datasets import aedat, archives
+from timedecode.datasets.events import Events
+
+SCALES = (4, 8, 16)
+NUM_RECORDINGS = 1_000  # Of a digit.
+_NAME = re.compile(r"mnist_(\d)_scale(\d\d)_(\d{4})(_qt\d+)?\.aedat")
+
+
+class Item(NamedTuple):
+  """One file: digit; number 1..1000; its name; whether a cut; its content."""
+
+  digit: int
+  number: int
+  name: str
+  cut: bool
+  recording: aedat.Recording
+
+
+def check_selection(scale: int, digits: Iterable[int]) -> tuple[int, ...]:
+  """The digits, sorted; raises ValueError for an unknown scale or digit."""
+  if scale not in SCALES:
+    raise ValueError(f"scale: expected one of {SCALES}, got {scale!r}")
+  digits = tuple(digits)
+  if not digits or not set(digits) <= set(range(10)):
+    raise ValueError(f"digits: expected some of 0..9, got {digits}")
+  if len(set(digits)) < len(digits):
+    raise ValueError(f"digits: expected each once, got {digits}")
+  return tuple(sorted(map(int, digits)))
+
+
+def _source(data_dir: pathlib.Path, digit: int, scale: int) -> pathlib.Path:
+  """The folder of a digit's recordings, or its archive."""
+  stem = f"grabbed_data{digit}"
+  folder = data_dir / stem / f"scale{scale}"
+  if folder.is_dir():
+    return folder
+  found = [data_dir / (stem + suffix) for suffix in archives.SUFFIXES]
+  found = [path for path in found if path.is_file()]
+  if len(found) > 1:
+    raise ValueError(f"{data_dir}: digit {digit}: two archives: {found}")
+  if not found:
+    raise ValueError(
+      f"{data_dir}: digit {digit}: expected a folder {stem}/scale{scale} or an"
+      f" archive {stem}.zip (or .tar), got neither; other digits are chosen by"
+      " `digits`"
+    )
+  return found[0]
+
+
+def _parse(name: str, digit: int, scale: int) -> tuple[int, str] | None:
+  """Number, and the mark of a cut or ''; None for other files or scales."""
+  match = _NAME.fullmatch(pathlib.PurePosixPath(name).name)
+  if match is None or int(match[2]) != scale:
+    return None
+  number = int(match[3])
+  if int(match[1]) != digit:
+    raise ValueError(f"{name}: expected a recording of digit {digit}")
+  if not 1 <= number <= NUM_RECORDINGS:
+    raise ValueError(f"{name}: expected a number in 1..{NUM_RECORDINGS}")
+  return number, match[4] or ""
+
+
+def _decode(data: bytes, name: str) -> aedat.Recording:
+  if data:
+    return aedat.decode(data, name)
+  nothing = (np.zeros(0, d) for d in (np.int16, np.int16, np.uint8, np.int64))
+  return aedat.Recording(Events(*nothing), 0, 0)
+
+
+def _read(
+  source: pathlib.Path,
+  digit: int,
+  scale: int,
+  numbers: Container[int],
+  seen: dict[tuple[int, str], str],
+) -> Iterator[Item]:
+  """Items of the numbers; fills `seen` with the names of all recordings."""
+
+  def wanted(name):
+    found = _parse(name, digit, scale)
+    if found is None:
+      return False
+    if found in seen:
+      raise ValueError(
+        f"{source}: two files of recording {found[0]} of digit {digit}:"
+        f" {seen[found]} and {name}"
+      )
+    seen[found] = name
+    return found[0] in numbers
+
+  for name, data in archives.files(source, wanted):
+    number, mark = _parse(name, digit, scale)
+    where = name if source.is_dir() else f"{source}: {name}"
+    yield Item(digit, number, where, bool(mark), _decode(data, where))
+  if not seen:
+    raise ValueError(
+      f"{source}: expected recordings of digit {digit} at scale {scale},"
+      " got none"
+    )
+
+
+def items(
+  data_dir: str | os.PathLike,
+  scale: int = 4,
+  digits: Iterable[int] = range(10),
+  numbers: Container[int] = range(1, NUM_RECORDINGS + 1),
+) -> Iterator[Item]:
+  """Every file of the chosen recordings, cuts and empty ones included.
+
+  Args:
+    data_dir: holds `grabbed_data<digit>`, folders or archives; where both
+      are there, the folder is read.
+    scale: 4, 8 or 16, the size at which the digits were shown.
+    digits: which, each once.
+    numbers: which recordings of each digit; other files aren't read.
+
+  Yields:
+    `Item`s, digit after digit; an empty file as a recording of 0 events.
+
+  Raises:
+    ValueError: an unknown scale or digit; a digit with no source, two
+      archives or no file of this scale; two files of one recording; a file
+      in another digit's place; what `archives.files` and `aedat.decode` raise.
+  """
+  for digit in check_selection(scale, digits):
+    source = _source(pathlib.Path(data_dir), digit, scale)
+    yield from _read(source, digit, scale, numbers, {})
+
+
+def present(
+  data_dir: str | os.PathLike, scale: int, digits: Iterable[int]
+) -> list[int]:
+  """Numbers, ascending, that any of the digits has, cuts apart.
+
+  Reads names only. Raises as `items` does.
+  """
+  seen = {}
+  for digit in check_selection(scale, digits):
+    source, of_digit = _source(pathlib.Path(data_dir), digit, scale), {}
+    list(_read(source, digit, scale, (), of_digit))
+    seen |= of_digit
+  return sorted({number for number, mark in seen if not mark})
+
+
+def identity(
+  data_dir: str | os.PathLike, scale: int, digits: Iterable[int]
+) -> str:
+  """A digest of the sources' names, sizes and times, not of their contents."""
+  lines = []
+  for digit in digits:
+    source = _source(pathlib.Path(data_dir), digit, scale)
+    listed = sorted(source.iterdir()) if source.is_dir() else [source]
+    for file in filter(pathlib.Path.is_file, listed):
+      about = file.stat()
+      lines.append(f"{digit} {file.name} {about.st_size} {about.st_mtime_ns}")
+  return hashlib.sha256("\n".join(lines).encode()).hexdigest()

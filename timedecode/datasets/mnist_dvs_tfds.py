@@ -1,0 +1,150 @@
+"""MNIST-DVS through TFDS, its raw events in array_record, without TensorFlow.
+
+An example is a recording: x, y, polarity and timestamp of all its events on
+128x128 pixels, its label and its number. Splits go by number as in
+`mnist_dvs`: train 1..800, validation 801..900, test 901..1000 of each digit;
+one without recordings is left out, as are cuts and recordings without events.
+Importing this module imports tensorflow_datasets, which takes a second.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from timedecode.datasets import mnist_dvs
+from timedecode.datasets import mnist_dvs_files as files
+from timedecode.datasets.events import Events
+
+SPLITS = {
+  "train": range(1, mnist_dvs.VALIDATION_FROM),
+  "validation": range(mnist_dvs.VALIDATION_FROM, mnist_dvs.TEST_FROM),
+  "test": range(mnist_dvs.TEST_FROM, files.NUM_RECORDINGS + 1),
+}
+_FIELDS = {
+  "x": np.uint8,
+  "y": np.uint8,
+  "polarity": np.uint8,
+  "timestamp": np.int64,
+}
+
+
+@dataclasses.dataclass(eq=False)
+class Config(tfds.core.BuilderConfig):
+  """Which recordings: the scale, 4, 8 or 16, and the digits."""
+
+  scale: int = 4
+  digits: tuple[int, ...] = tuple(range(10))
+
+
+def config(scale: int = 4, digits: Iterable[int] = range(10)) -> Config:
+  """The configuration of a selection; its name tells selections apart.
+
+  Raises:
+    ValueError: an unknown scale or digit.
+  """
+  digits = files.check_selection(scale, digits)
+  name = f"scale{scale}"
+  if len(digits) < 10:
+    name += "_digits" + "".join(map(str, digits))
+  return Config(name=name, scale=scale, digits=digits)
+
+
+class MnistDvs(tfds.core.GeneratorBasedBuilder):
+  """Builder of MNIST-DVS from the folders or archives in the manual_dir."""
+
+  VERSION = tfds.core.Version("1.0.0")
+  BUILDER_CONFIGS = [config(scale) for scale in files.SCALES]
+  MANUAL_DOWNLOAD_INSTRUCTIONS = (
+    "grabbed_data<digit>.zip of MNIST-DVS, or the folders in them."
+  )
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    features = {
+      name: tfds.features.Tensor(shape=(None,), dtype=dtype, encoding="bytes")
+      for name, dtype in _FIELDS.items()
+    }
+    features["label"] = tfds.features.Scalar(np.int32)
+    features["number"] = tfds.features.Scalar(np.int32)
+    return tfds.core.DatasetInfo(
+      builder=self,
+      description="MNIST-DVS, raw events of 128x128 pixels.",
+      features=tfds.features.FeaturesDict(features),
+      supervised_keys=None,
+      homepage="http://www2.imse-cnm.csic.es/caviar/MNISTDVS.html",
+      disable_shuffling=True,
+    )
+
+  def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+    folder, chosen = dl_manager.manual_dir, self.builder_config
+    numbers = files.present(folder, chosen.scale, chosen.digits)
+    return {
+      name: self._generate_examples(folder, part)
+      for name, part in SPLITS.items()
+      if not set(part).isdisjoint(numbers)
+    }
+
+  def _generate_examples(self, folder, part) -> Iterator[tuple[int, dict]]:
+    chosen = self.builder_config
+    for item in files.items(folder, chosen.scale, chosen.digits, part):
+      events = item.recording.events
+      if item.cut or not len(events.x):
+        print(f"{item.name}: left out, a cut or empty", file=sys.stderr)
+        continue
+      example = events._asdict() | {"label": item.digit, "number": item.number}
+      for name, dtype in _FIELDS.items():
+        example[name] = example[name].astype(dtype)
+      yield item.digit * (files.NUM_RECORDINGS + 1) + item.number, example
+
+
+def events_of(example: Mapping[str, Any]) -> Events:
+  """The `Events` of an example, for `events.crop` and `events.bin_events`."""
+  return Events(*(example[name] for name in Events._fields))
+
+
+def load(
+  data_dir: str | os.PathLike,
+  tfds_dir: str | os.PathLike,
+  *,
+  scale: int = 4,
+  digits: Iterable[int] = range(10),
+) -> dict[str, Sequence]:
+  """Recordings of raw events, prepared once, then read in any order.
+
+  What was prepared in `tfds_dir` is used again, whatever `data_dir` holds by
+  then: choose another folder, or delete it, after a change.
+
+  Args:
+    data_dir: holds `grabbed_data<digit>`, folders or archives.
+    tfds_dir: of the prepared files; TFDS adds folders of its own.
+    scale: 4, 8 or 16.
+    digits: which, each once.
+
+  Returns:
+    By split ('train', 'validation', 'test', those with recordings) a sequence
+    of dicts: x, y, polarity uint8 [E], timestamp int64 [E], label and number
+    integers.
+
+  Raises:
+    ValueError: what `mnist_dvs_files.items` raises.
+  """
+  chosen = config(scale, digits)
+  registered = chosen.name in MnistDvs.builder_configs  # These go by name.
+  builder = MnistDvs(
+    data_dir=os.fspath(tfds_dir),
+    config=chosen.name if registered else chosen,
+    file_format="array_record",
+  )
+  # TFDS would tell of a folder that isn't there by an AssertionError.
+  if not os.path.exists(builder.data_path):
+    files.present(data_dir, scale, chosen.digits)
+  builder.download_and_prepare(
+    download_config=tfds.download.DownloadConfig(
+      manual_dir=os.fspath(data_dir), try_download_gcs=False
+    )
+  )
+  return {name: builder.as_data_source(name) for name in builder.info.splits}

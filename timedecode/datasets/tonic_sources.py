@@ -1,0 +1,215 @@
+"""N-MNIST, DVS-Gesture and SHD, read by the package tonic, binned here.
+
+tonic is under the GPL, so it is an extra that nothing else needs, and it is
+imported where it is used. It reads the recordings; the bins are `events`',
+because tonic's own frames differ in number where a recording is short or
+empty. Where a set lies below the folder that is given is tonic's choice:
+
+  nmnist       NMNIST/{Train,Test}/<digit>/*.bin
+  dvs_gesture  DVSGesture/{ibmGestureTrain,ibmGestureTest}/<user>/<class>.npy
+  shd          SHD/{shd_train,shd_test}.h5
+
+Without ``download=True`` any number of recordings there will do, and nothing
+is fetched; tonic alone would fetch a whole set at once if it missed a file or
+the archive that the files came in.
+
+Sources: Orchard et al. 2015 (N-MNIST), Amir et al. 2017 (DVS-Gesture), Cramer
+et al. 2020 (SHD).
+"""
+
+import math
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from timedecode.datasets import events, packing
+
+
+class Source(NamedTuple):
+  """A data set that tonic reads.
+
+  reader: tonic's class; shape: (height, width, polarities) of the trains,
+  whose neurons are numbered (y * width + x) * polarities + polarity;
+  pooling: pixels of the sensor per neuron, in each direction; num_classes:
+  labels are below it; start_us: time of step 0, None for the first event's;
+  places: folder or file of a split below tonic's own; pattern: recordings in
+  that folder, empty for a file.
+  """
+
+  reader: str
+  shape: tuple[int, int, int]
+  pooling: int
+  num_classes: int
+  start_us: int | None
+  places: dict[str, str]
+  pattern: str
+
+  @property
+  def num_neurons(self) -> int:
+    """N, the neurons of a train."""
+    return math.prod(self.shape)
+
+
+# Times in DVS-Gesture are those of the long recordings that its gestures were
+# cut from, or count from the cut; the first event is a start in both cases.
+SOURCES = {
+  "nmnist": Source(
+    "NMNIST", (34, 34, 2), 1, 10, 0,
+    {"train": "Train", "test": "Test"}, "*/*.bin",
+  ),
+  "dvs_gesture": Source(
+    "DVSGesture", (32, 32, 2), 4, 11, None,
+    {"train": "ibmGestureTrain", "test": "ibmGestureTest"}, "*/*.npy",
+  ),
+  "shd": Source(
+    "SHD", (1, 700, 1), 1, 20, 0,
+    {"train": "shd_train.h5", "test": "shd_test.h5"}, "",
+  ),
+}  # fmt: skip
+
+
+def _steps(dt_ms: float, duration_ms: float) -> tuple[int, int]:
+  """Microseconds per step, and steps."""
+  for name, value in (("dt_ms", dt_ms), ("duration_ms", duration_ms)):
+    if not (math.isfinite(value) and value > 0):
+      raise ValueError(f"{name}: expected a positive number, got {value}")
+  dt_us, num_steps = round(dt_ms * 1000), round(duration_ms / dt_ms)
+  if dt_us < 1 or not math.isclose(dt_us, dt_ms * 1000):
+    raise ValueError(f"dt_ms: expected whole microseconds, got {dt_ms} ms")
+  if num_steps < 1 or not math.isclose(num_steps * dt_ms, duration_ms):
+    raise ValueError(
+      f"duration_ms: expected a multiple of dt_ms = {dt_ms}, got {duration_ms}"
+    )
+  return dt_us, num_steps
+
+
+def _open(name: str, data_dir, split: str, download: bool) -> Any:
+  """tonic's data set, which fetches nothing unless it is told to."""
+  try:
+    import numpy.lib.recfunctions  # noqa: F401  tonic takes it for granted.
+    from tonic import datasets
+  except ImportError as error:
+    raise ImportError(
+      f"the data set {name!r} is read by the package tonic, an extra because "
+      "it is under the GPL: pip install timedecode[tonic]"
+    ) from error
+  source = SOURCES[name]
+  reader = getattr(datasets, source.reader)
+  data_dir = pathlib.Path(data_dir).expanduser()
+  place = data_dir / source.reader / source.places[split]
+  if not download:
+    one_file = not source.pattern
+    if not (place.is_file() if one_file else any(place.glob(source.pattern))):
+      raise FileNotFoundError(
+        f"{place / source.pattern}: no recordings of {name!r}, split "
+        f"{split!r}. Put them there, or let tonic download the set with "
+        "download=True"
+      )
+    reader = type(
+      source.reader, (reader,), {"_check_exists": lambda self: True}
+    )
+  try:
+    return reader(os.fspath(data_dir), train=split == "train")
+  except (KeyError, OSError, ValueError) as error:
+    raise ValueError(f"{place}: tonic cannot open it: {error}") from error
+
+
+def _check_file(name: str, path: str) -> None:
+  """What tonic would pass over: half an event, numbers beyond 16 bits."""
+  if name == "nmnist" and (size := os.path.getsize(path)) % 5:
+    raise ValueError(f"expected 5 bytes per event, got {size} bytes")
+  if name == "dvs_gesture":
+    rows = np.load(path, allow_pickle=False)
+    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
+      raise ValueError(
+        f"expected numbers x, y, p, t [E, 4], got {rows.dtype} {rows.shape}"
+      )
+    if rows.size and not (rows.min() >= 0 and rows[:, :2].max() < 128):
+      raise ValueError(
+        f"expected x and y in 0..127 and p, t from 0 on, got minima "
+        f"{rows.min(axis=0)} and maxima {rows.max(axis=0)}"
+      )
+
+
+def _read(dataset: Any, index: int, name: str) -> tuple[events.Events, int]:
+  """A recording in the neurons' coordinates, and its label."""
+  source = SOURCES[name]
+  _check_file(name, dataset.data[index] if source.pattern else "")
+  with np.errstate(invalid="ignore"):  # Times that are no numbers: see below.
+    recording, label = dataset[index]
+  label = int(label)
+  if not 0 <= label < source.num_classes:
+    raise ValueError(
+      f"label: expected 0..{source.num_classes - 1}, got {label}"
+    )
+  time = recording["t"].astype(np.int64)
+  if time.size and time.min() < 0:
+    raise ValueError(f"expected times from 0 on, got {time.min()} us")
+  x = recording["x"].astype(np.int64) // source.pooling
+  y = np.zeros_like(x)
+  if "y" in recording.dtype.names:
+    y = recording["y"].astype(np.int64) // source.pooling
+  return events.Events(x, y, recording["p"].astype(np.int64), time), label
+
+
+def load(
+  name: str,
+  data_dir: str | os.PathLike,
+  split: str,
+  dt_ms: float,
+  duration_ms: float,
+  *,
+  download: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+  """All recordings of a split as trains of the same length.
+
+  A neuron spikes in step t if one of its events, or several, falls into
+  [t dt, (t + 1) dt). Later ones are cut off; a recording that is shorter, or
+  empty, is silent afterwards. Time is that of the recording, for dvs_gesture
+  since its first event. DVS-Gesture's 128x128 pixels become 32x32 neurons,
+  each of which sees 4x4 pixels.
+
+  Args:
+    name: of `SOURCES`: 'nmnist' (34x34x2), 'dvs_gesture' (32x32x2) or 'shd'
+      (700 channels).
+    data_dir: the folder in which tonic keeps data sets.
+    split: 'train' or 'test'.
+    dt_ms: step in milliseconds, a whole number of microseconds.
+    duration_ms: length of the trains, T steps; a multiple of dt_ms.
+    download: let tonic fetch the set if it misses any of it.
+
+  Returns:
+    Trains uint8 [M, T, ceil(N / 8)], for `packing.unpack`, and labels int32
+    [M]; in the order of the files' paths, for SHD that of its file.
+
+  Raises:
+    ValueError: an unknown name or split, steps that do not fit, a recording
+      that is damaged or outside the sensor; it names the file.
+    FileNotFoundError: no recording there, without ``download``.
+    ImportError: tonic is not installed.
+  """
+  if name not in SOURCES:
+    raise ValueError(f"name: expected one of {tuple(SOURCES)}, got {name!r}")
+  source = SOURCES[name]
+  if split not in source.places:
+    raise ValueError(f"split: expected 'train' or 'test', got {split!r}")
+  dt_us, num_steps = _steps(dt_ms, duration_ms)
+  dataset = _open(name, data_dir, split, download)
+  order = range(len(dataset))
+  if source.pattern:  # tonic walks through folders as the system lists them.
+    order = sorted(order, key=dataset.data.__getitem__)
+  bytes_per_step = packing.packed_size(source.num_neurons)
+  trains = np.zeros((len(order), num_steps, bytes_per_step), np.uint8)
+  labels = np.zeros(len(order), np.int32)
+  for row, index in enumerate(order):
+    try:
+      recording, labels[row] = _read(dataset, index, name)
+      trains[row] = events.bin_events(
+        recording, source.shape, dt_us, num_steps, source.start_us
+      )
+    except Exception as error:  # tonic checks nothing: any kind may come.
+      place = dataset.data[index] if source.pattern else source.places[split]
+      raise ValueError(f"{place}: recording {index}: {error}") from error
+  return trains, labels
