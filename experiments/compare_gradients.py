@@ -54,7 +54,7 @@ class Rule(NamedTuple):
 
 
 def measure(trained, rules, reference_rule, reference) -> dict:
-  """Rule -> relative bias, cosine and relative variance of its gradient.
+  """Rule -> relative bias, cosine, size and variance of its gradient.
 
   The bias is corrected for the noise of both means: the root of
   |mean - reference|^2 - noise, over the reference's norm; None for a bias or a
@@ -64,7 +64,8 @@ def measure(trained, rules, reference_rule, reference) -> dict:
     trained: `job.Job` whose parameters after 300 steps are the place.
     rules: name -> `Rule`.
     reference_rule: an unbiased `Rule` with `bptt`.
-    reference: its samples per example; the others have half as many.
+    reference: its samples per example; the others have a quarter as many
+      estimates.
   """
   found = {}
   trained.train(0, {"here": TRAINED_STEPS}, found.__setitem__)
@@ -81,7 +82,7 @@ def measure(trained, rules, reference_rule, reference) -> dict:
   power = exact @ exact - noise
   result = {}
   for name, rule in rules.items():
-    mean, variance, count = estimate(rule, reference // 2, 2)
+    mean, variance, count = estimate(rule, rule.num_samples * reference // 4, 2)
     error = (mean - exact) @ (mean - exact) - noise - variance / count
     size_squared = mean @ mean - variance / count
     clear = size_squared > variance / count  # Else its direction is noise.
@@ -92,6 +93,7 @@ def measure(trained, rules, reference_rule, reference) -> dict:
       "cosine": float(mean @ exact / np.sqrt(size_squared * power))
       if clear
       else None,
+      "relative_size": float(np.sqrt(size_squared / power)) if clear else None,
       "relative_variance": float(variance / power),
       "estimates": count,
       "noise_of_reference": float(noise / power),

@@ -4,7 +4,9 @@
 
 As shipped, with one repair, with all but one, with all: random feedback, SGD
 for the encoder, Adam for the decoder, at the learning rate of the published
-code and at the best of a grid on validation. Finished runs are kept.
+code and at the best of a grid on validation. What each variant takes for the
+gradient is also compared with the exact one, at one trained model: the cosine
+to it, its size and its variance. Finished runs are kept.
 """
 
 import pathlib
@@ -15,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from experiments import checks, options, scoring
+from experiments import build, checks, compare_gradients, options, scoring
 from experiments import job as job_lib
 from timedecode import datasets, published
 from timedecode import judge as judge_lib
@@ -27,6 +29,9 @@ BATCH = flags.DEFINE_integer("repair_batch", 16, "Examples per step.", 1)
 PUBLISHED_RATE = 1e-3 / 784
 RATES = flags.DEFINE_list(
   "repair_rates", ["1e-5", "1e-4"], "Tried beside the published one."
+)
+REFERENCE = flags.DEFINE_integer(
+  "repair_reference", 10_000, "Samples of the exact gradient.", 16
 )
 VARIANTS = flags.DEFINE_list("variants", [], "Names; all by default.")
 
@@ -57,11 +62,41 @@ def configure(config, repairs, rate, seed):
   return config
 
 
-def run(config, folder):
-  """Variant -> rate -> figures of each seed."""
+def chosen_variants() -> dict[str, tuple[str, ...]]:
+  """The variants that the flags ask for; ValueError if unknown."""
   unknown = sorted(set(VARIANTS.value) - set(variants()))
   if unknown:
     raise ValueError(f"variants: expected {list(variants())}, got {unknown}")
+  return {
+    name: repairs
+    for name, repairs in variants().items()
+    if not VARIANTS.value or name in VARIANTS.value
+  }
+
+
+def gradients(config, images):
+  """Variant -> cosine, size and variance of its gradient."""
+
+  def rule(config, num_samples=1):
+    return compare_gradients.Rule(build.build(config, config.view), num_samples)
+
+  exact = config.copy_and_resolve_references()
+  exact.estimator, exact.num_samples = "disarm", 8
+  rules = {}
+  for name, repairs in chosen_variants().items():
+    rules[name] = configure(config, repairs, PUBLISHED_RATE, 0)
+    rules[name].batch_size = compare_gradients.BATCH
+  return compare_gradients.measure(
+    job_lib.Job(config, images),
+    {name: rule(variant) for name, variant in rules.items()},
+    rule(exact, 8),
+    REFERENCE.value,
+  )
+
+
+def run(config, folder):
+  """Variant -> figures of each seed at both rates, and of its gradient."""
+  chosen = chosen_variants()
   job_lib.claim(
     folder,
     config.to_dict()
@@ -98,9 +133,7 @@ def run(config, folder):
     return job_lib.kept(folder / file, make)
 
   results, rates = {}, (PUBLISHED_RATE, *map(float, RATES.value))
-  for name, repairs in variants().items():
-    if VARIANTS.value and name not in VARIANTS.value:
-      continue
+  for name, repairs in chosen.items():
     tried = {}
     for rate in rates:
       job = []
@@ -119,6 +152,11 @@ def run(config, folder):
                      "best_rate": best}  # fmt: skip
     print(f"{time.perf_counter() - start:5.0f} s  {line(name, results[name])}",
           flush=True)  # fmt: skip
+  found = job_lib.kept(
+    folder / "gradients.json", lambda: gradients(config, images)
+  )
+  for name, result in results.items():
+    result["gradient"] = found[name]
   return results
 
 
@@ -131,7 +169,11 @@ def line(name, result) -> str:
     nats = np.mean([run["test"]["pixel_cross_entropy"] for run in result[kind]])
     change = np.mean([run["readout_change"] for run in result[kind]])
     cells += [f"{nats:.4f}", f"{change:.2g}"]
-  return "| " + " | ".join([*cells, f"{result['best_rate']:.2g}"]) + " |"
+  cells.append(f"{result['best_rate']:.2g}")
+  for key in ("cosine", "relative_size", "relative_variance"):
+    value = result.get("gradient", {}).get(key)
+    cells.append("-" if value is None else f"{value:.2g}")
+  return "| " + " | ".join(cells) + " |"
 
 
 def main(argv):
@@ -144,8 +186,10 @@ def main(argv):
   except ValueError as error:
     raise SystemExit(f"error: {error}") from error
   columns = "judge | nats/pixel | readout moved"
-  head = f"| repairs | {columns} | {columns} | at rate |"
-  lines = [head, "|" + "---|" * 8]
+  head = (
+    f"| repairs | {columns} | {columns} | at rate | cosine | size | variance |"
+  )
+  lines = [head, "|" + "---|" * 11]
   lines += [line(name, result) for name, result in results.items()]
   (folder / "table.md").write_text("\n".join(lines) + "\n")
   print("\n".join(lines))
