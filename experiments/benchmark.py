@@ -19,7 +19,6 @@ import numpy as np
 from absl import app
 
 from experiments import build, checks, loop, options
-from timedecode import datasets
 
 REPEATS = 15
 # Least passes over the parameters: weights read forward and backward,
@@ -85,7 +84,7 @@ def measure(config) -> dict:
   checks.validate(config)
   built = build.build(config, config.view)
   state = build.init_state(config, built)
-  splits = datasets.load(config.data.source, config.data.split_seed)
+  splits = build.load_images(config)
   images = jnp.asarray(splits.train.images)
   indices = np.arange(config.batch_size, dtype=np.int32)
   step = loop.make_step(config, built)

@@ -11,6 +11,7 @@ from timedecode import (
   bottleneck,
   coding,
   credit,
+  datasets,
   decoder,
   encoder,
   estimation,
@@ -173,6 +174,14 @@ def _shift(image, key, max_shift):
   offset = jax.random.randint(key, (2,), 0, 2 * max_shift + 1)
   padded = jnp.pad(image, max_shift)
   return jax.lax.dynamic_slice(padded, tuple(offset), image.shape)
+
+
+def load_images(config) -> datasets.Splits:
+  """The images that a configuration names."""
+  choices = config.data
+  return datasets.load(
+    choices.source, choices.split_seed, choices.data_dir, choices.download
+  )
 
 
 def encode_images(config, images, keys, max_shift=0):

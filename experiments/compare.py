@@ -130,7 +130,7 @@ def run(config, folder):
        "learning_rates": rates, "reference": REFERENCE.value,
        "rules": rules},
   )  # fmt: skip
-  splits = datasets.load(config.data.source, config.data.split_seed)
+  splits = build.load_images(config)
   judge_params = judge_lib.load_or_train(
     splits.train, datasets.cache_folder(), config.judge_epochs
   ).params

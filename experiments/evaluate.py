@@ -11,14 +11,14 @@ import pathlib
 from absl import app
 from ml_collections import ConfigDict
 
-from experiments import checks, finish, loop, options, workdir
+from experiments import build, checks, finish, loop, options, workdir
 from experiments.configs import base
 from timedecode import datasets
 from timedecode import judge as judge_lib
 
 
-def evaluate(folder: pathlib.Path) -> dict:
-  """View -> test figures of the run in `folder`."""
+def load(folder: pathlib.Path):
+  """(configuration, view -> `loop.Run`, images) of the run in `folder`."""
   stored = workdir.read_config(folder)
   config = base.get_config()
   names = sorted({*workdir.flat(stored)} ^ {*workdir.flat(config.to_dict())})
@@ -35,7 +35,12 @@ def evaluate(folder: pathlib.Path) -> dict:
   for run in runs.values():
     if not int(run.state.step):
       raise ValueError(f"workdir: {run.folder} holds no checkpoint")
-  splits = datasets.load(config.data.source, config.data.split_seed)
+  return config, runs, build.load_images(config)
+
+
+def evaluate(folder: pathlib.Path) -> dict:
+  """View -> test figures of the run in `folder`."""
+  config, runs, splits = load(folder)
   judge_params = judge_lib.load_or_train(
     splits.train, datasets.cache_folder(), config.judge_epochs
   ).params

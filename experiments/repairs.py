@@ -102,7 +102,7 @@ def run(config, folder):
     config.to_dict()
     | {"repair_examples": EXAMPLES.value, "repair_batch": BATCH.value},
   )
-  splits = datasets.load(config.data.source, config.data.split_seed)
+  splits = build.load_images(config)
   judge_params = judge_lib.load_or_train(
     splits.train, datasets.cache_folder(), config.judge_epochs
   ).params

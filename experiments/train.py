@@ -29,7 +29,7 @@ def run(config, folder: pathlib.Path) -> dict:
     view: loop.prepare(config, view, place)
     for view, place in workdir.places(config, folder).items()
   }
-  splits = datasets.load(config.data.source, config.data.split_seed)
+  splits = build.load_images(config)
   print(
     f"data {splits.source}: {len(splits.train.images)} training,"
     f" {len(splits.validation.images)} validation,"

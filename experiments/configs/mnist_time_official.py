@@ -1,0 +1,18 @@
+"""The main job on all 5,000 embedded images, judged on the official test set.
+
+Claim: as mnist_time, on images that are no part of MNIST's training set.
+Command: python -m experiments.train \\
+    --config=experiments/configs/mnist_time_official.py \\
+    --config.data.data_dir=DIR
+DIR holds t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz.
+Cost, result: not measured yet; no number is claimed.
+"""
+
+from experiments.configs import mnist_time
+
+
+def get_config():
+  config = mnist_time.get_config()
+  config.name = "mnist_time_official"
+  config.data.source = "mnist_5k_official"
+  return config

@@ -1,0 +1,204 @@
+"""Binned recordings by name, real and simulated, as a `sources.Source`.
+
+  mnist_dvs      moving digits before an event camera, original archives
+  mnist_dvs_sim  what a simulator makes of the images of 'mnist_5k'
+  nmnist, dvs_gesture, shd   through tonic
+
+Whatever is slow is done once and kept in the cache folder.
+"""
+
+import math
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from timedecode import datasets
+from timedecode.datasets import cache, mnist_dvs, packing, simulator, sources
+
+NAMES = ("mnist_dvs", "mnist_dvs_sim", "nmnist", "dvs_gesture", "shd")
+TARGETS = ("label", "prototype", "random")
+_SIMULATED_AT_ONCE = 50
+_SIMULATOR_VERSION = 1  # Part of the cache's key.
+_VALIDATION_EVERY = 10  # Of tonic's training recordings.
+
+
+class Options(NamedTuple):
+  """How recordings are binned, and which are taken.
+
+  Attributes:
+    dt_ms: milliseconds per step.
+    duration_s: seconds kept of a recording, a whole number of steps.
+    scale: of mnist_dvs: 4, 8 or 16.
+    polarity: of mnist_dvs: 'both' or 'merged'.
+    crop: of mnist_dvs: leftmost column, uppermost row, width, height.
+    digits: of mnist_dvs.
+    bounds: of mnist_dvs: first numbers of validation and test recordings.
+    simulated: of mnist_dvs_sim: recordings per split, at most the images.
+    download: of tonic's sources: fetch what is missing.
+  """
+
+  dt_ms: float = 10.0
+  duration_s: float = 2.0
+  scale: int = 4
+  polarity: str = "both"
+  crop: tuple[int, int, int, int] = mnist_dvs.CROP
+  digits: Iterable[int] = range(10)
+  bounds: tuple[int, int] = (
+    mnist_dvs.VALIDATION_FROM,
+    mnist_dvs.TEST_FROM,
+  )
+  simulated: tuple[int, int, int] = (3600, 400, 1000)
+  download: bool = False
+
+
+def _load_mnist_dvs(data_dir, options):
+  found = mnist_dvs.load(
+    data_dir, datasets.cache_folder(), dt_ms=options.dt_ms,
+    duration_s=options.duration_s, scale=options.scale,
+    polarity=options.polarity, crop=options.crop, digits=options.digits,
+  )  # fmt: skip
+  parts = mnist_dvs.split(found, *options.bounds)
+  splits = {
+    name: sources.Rows(part.spikes, part.labels)
+    for name, part in zip(sources.SPLITS, parts, strict=True)
+  }
+  polarities = 2 if options.polarity == "both" else 1
+  return splits, (options.crop[3], options.crop[2], polarities)
+
+
+def simulate(
+  images: np.ndarray, seed: int, options: Options = Options()
+) -> np.ndarray:
+  """Simulated recordings of images uint8 [M, 28, 28]: uint8 [M, T, 169].
+
+  Recording i is of image i and of key ``fold_in(key(seed), i)``.
+  """
+  one = lambda key, image: simulator.mnist_dvs_sim(
+    key, image, duration_s=options.duration_s, bin_ms=options.dt_ms
+  )
+  many = jax.jit(jax.vmap(one))
+  keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(
+    np.arange(len(images))
+  )
+  parts, size = [], min(_SIMULATED_AT_ONCE, len(images))
+  for start in range(0, len(images), size):
+    begin = min(start, len(images) - size)  # One shape: compiled once.
+    rows = slice(begin, begin + size)
+    parts.append(np.asarray(many(keys[rows], images[rows]))[start - begin :])
+  return np.concatenate(parts)
+
+
+def _check_simulated(digits, options):
+  """All mistakes, before any recording is made."""
+  for name, part, count in zip(
+    sources.SPLITS, digits[:3], options.simulated, strict=True
+  ):
+    if not 1 <= count <= len(part.images):
+      raise ValueError(
+        f"simulated: expected 1..{len(part.images)} recordings for {name}, got"
+        f" {count}"
+      )
+  for name in ("dt_ms", "duration_s"):
+    value = getattr(options, name)
+    if not (math.isfinite(value) and value > 0):
+      raise ValueError(f"{name}: expected a positive number, got {value}")
+
+
+def _load_simulated(data_dir, options):
+  del data_dir
+  digits, splits = datasets.load("mnist_5k"), {}
+  _check_simulated(digits, options)
+  steps = round(options.duration_s * 1e3 / options.dt_ms)
+  for index, name in enumerate(sources.SPLITS):
+    part, count = digits[index], options.simulated[index]
+    width = packing.packed_size(simulator.NUM_NEURONS)
+    template = {"spikes": np.zeros((count, steps, width), np.uint8)}
+    key = {
+      "source": "mnist_dvs_sim", "split": name, "count": count,
+      "dt_ms": options.dt_ms, "duration_s": options.duration_s,
+      "settings": list(simulator.Settings()), "version": _SIMULATOR_VERSION,
+    }  # fmt: skip
+    found = cache.arrays(
+      datasets.cache_folder(), key, template,
+      lambda images=part.images[:count], seed=index: {
+        "spikes": simulate(images, seed, options)
+      },
+    )  # fmt: skip
+    splits[name] = sources.Rows(found["spikes"], part.labels[:count])
+  return splits, (simulator.SIDE, simulator.SIDE, 2)
+
+
+def _load_tonic(name, data_dir, options):
+  from timedecode.datasets import tonic_sources
+
+  load = lambda split: sources.Rows(
+    *tonic_sources.load(
+      name, data_dir, split, options.dt_ms, 1e3 * options.duration_s,
+      download=options.download,
+    )
+  )  # fmt: skip
+  train, test = load("train"), load("test")
+  held_out = np.arange(len(train.labels)) % _VALIDATION_EVERY == 0
+  splits = {
+    "train": sources.gather(train, ~held_out),
+    "validation": sources.gather(train, held_out),
+    "test": test,
+  }
+  return splits, tonic_sources.SOURCES[name].shape
+
+
+def _targets(kind):
+  """Pictures are of the training images of 'mnist_5k'."""
+  if kind == "label":
+    return sources.label_targets
+  train = datasets.load("mnist_5k").train
+  of_class = [train.images[train.labels == digit] for digit in range(10)]
+  if kind == "random":
+    return sources.random_targets(np.stack(of_class))
+  first = np.stack([pictures[0] for pictures in of_class])
+  return sources.prototype_targets(first / 255.0)
+
+
+def load(
+  name: str,
+  data_dir: str | os.PathLike | None = None,
+  options: Options = Options(),
+  target: str = "label",
+  flat: bool = True,
+) -> sources.Source:
+  """A source of recordings.
+
+  Args:
+    name: one of `NAMES`.
+    data_dir: where the originals lie; not needed by mnist_dvs_sim.
+    options: `Options`.
+    target: 'label', or for digits 'prototype' (one picture per class, float
+      [28, 28]) or 'random' (a random picture of the class).
+    flat: inputs [T, B, N], else [T, B, height, width, polarities].
+
+  Raises:
+    ValueError: an unknown name or target, options that don't fit, files that
+      are damaged (named).
+    FileNotFoundError, ImportError: see `tonic_sources.load`.
+  """
+  if name not in NAMES:
+    raise ValueError(
+      f"source: expected one of {', '.join(NAMES)}, got {name!r}"
+    )
+  if target not in TARGETS or (target != "label" and "mnist" not in name):
+    raise ValueError(
+      f"target: expected label, or for digits prototype or random, got"
+      f" {target!r} for {name}"
+    )
+  if data_dir is None and name != "mnist_dvs_sim":
+    raise ValueError(f"data_dir: expected the folder of {name}, got none")
+  if name == "mnist_dvs":
+    splits, shape = _load_mnist_dvs(data_dir, options)
+  elif name == "mnist_dvs_sim":
+    splits, shape = _load_simulated(data_dir, options)
+  else:
+    splits, shape = _load_tonic(name, data_dir, options)
+  return sources.recordings(name, splits, shape, _targets(target), flat)
