@@ -20,6 +20,36 @@ def _keys(indices):
   return jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(indices)
 
 
+def _make_look(source: sources.Source):
+  """``(rows, keys, real) -> all binary, spikes by neuron, by example``."""
+
+  @jax.jit
+  def look(rows, keys, real):
+    inputs = source.decode(rows, keys).inputs
+    binary = jnp.all((inputs == 0) | (inputs == 1))
+    inputs = inputs.reshape(*inputs.shape[:2], -1) * real[None, :, None]
+    return binary, inputs.sum((0, 1)), inputs.sum((0, 2))
+
+  return look
+
+
+def _count(look, split: str, rows: sources.Rows, batch: int, neurons: int):
+  """Spikes of each neuron [N], and examples without a spike.
+
+  The last batch is filled up with examples that don't count.
+  """
+  size, spikes, silent = len(rows.labels), np.zeros(neurons), 0
+  for start in range(0, size, batch):
+    at = np.arange(start, start + batch)
+    taken, real = sources.gather(rows, at % size), at < size
+    binary, counts, totals = look(taken, _keys(at), real)
+    if not binary:
+      raise ValueError(f"{split}: expected spikes 0 and 1, got other values")
+    spikes += np.asarray(counts)
+    silent += int((np.asarray(totals)[real] == 0).sum())
+  return spikes, silent
+
+
 def statistics(source: sources.Source) -> tuple[dict, dict]:
   """Looks at every example of every split.
 
@@ -31,40 +61,25 @@ def statistics(source: sources.Source) -> tuple[dict, dict]:
   """
   if not source.size("train"):
     raise ValueError("train: expected at least one example, got none")
-
-  @jax.jit
-  def look(rows, keys, real):
-    inputs = source.decode(rows, keys).inputs
-    binary = jnp.all((inputs == 0) | (inputs == 1))
-    inputs = inputs.reshape(*inputs.shape[:2], -1) * real[None, :, None]
-    return binary, inputs.sum((0, 1)), inputs.sum((0, 2))
-
-  cells = source.num_steps * int(np.prod(source.input_shape))
+  neurons = int(np.prod(source.input_shape))
+  cells = source.num_steps * neurons
   largest = max(source.size(split) for split in source.splits)
   batch = max(1, min(largest, _BATCH_BYTES // (4 * cells)))
-  found, spikes = {}, {}
+  look, found, spikes = _make_look(source), {}, {}
   for split, rows in source.splits.items():
-    size, per_neuron, silent = len(rows.labels), 0, 0
-    for start in range(0, size, batch):
-      at = np.arange(start, start + batch)
-      taken, real = sources.gather(rows, at % size), at < size
-      binary, counts, totals = look(taken, _keys(at), real)
-      if not binary:
-        raise ValueError(f"{split}: expected spikes 0 and 1, got other values")
-      per_neuron = per_neuron + np.asarray(counts, np.float64)
-      silent += int((np.asarray(totals)[real] == 0).sum())
-    per_neuron = np.broadcast_to(per_neuron, (cells // source.num_steps,))
-    spikes[split] = per_neuron
+    size = len(rows.labels)
+    spikes[split], silent = _count(look, split, rows, batch, neurons)
     labels, members = np.unique(rows.labels, return_counts=True)
+    classes = dict(zip(labels.tolist(), members.tolist(), strict=True))
     found[split] = {
       "examples": size,
-      "per_class": dict(zip(labels.tolist(), members.tolist(), strict=True))
-      if source.name != "blobs" else None,
-      "share_of_set_bits": per_neuron.sum() / max(size * cells, 1),
-      "silent_neurons": int((per_neuron == 0).sum()),
+      "per_class": None if source.name == "blobs" else classes,
+      "share_of_set_bits": spikes[split].sum() / max(size * cells, 1),
+      "silent_neurons": int((spikes[split] == 0).sum()),
       "examples_without_spikes": silent,
-      "bytes": sources.nbytes(rows), "bytes_as_float32": 4 * size * cells,
-    }  # fmt: skip
+      "bytes": sources.nbytes(rows),
+      "bytes_as_float32": 4 * size * cells,
+    }
   return found, spikes
 
 
@@ -99,6 +114,18 @@ def _pictures(source, rows, inputs) -> list[contact_sheet.Row]:
   return [contact_sheet.Row(label, pictures, "spikes")]
 
 
+def _examples(source: sources.Source) -> tuple[sources.Rows, np.ndarray]:
+  """The first training example of each class, of blobs the first ones."""
+  train = source.rows("train")
+  if source.name == "blobs":
+    shown = np.arange(min(_SEQUENCES, len(train.labels)))
+  else:
+    shown = np.unique(train.labels, return_index=True)[1]
+    shown = shown[: contact_sheet.MAX_CLASSES]
+  rows = sources.gather(train, shown)
+  return rows, np.asarray(jax.jit(source.decode)(rows, _keys(shown)).inputs)
+
+
 def draw(
   path: str | os.PathLike,
   source: sources.Source,
@@ -127,13 +154,7 @@ def draw(
     f"{name}{simulated}: {len(train.labels):,} training examples,"
     f" {source.num_steps} {step}, {len(spikes):,} neurons"
   )
-  if source.name == "blobs":
-    shown = np.arange(min(_SEQUENCES, len(train.labels)))
-  else:
-    shown = np.unique(train.labels, return_index=True)[1]
-    shown = shown[: contact_sheet.MAX_CLASSES]
-  rows = sources.gather(train, shown)
-  inputs = np.asarray(jax.jit(source.decode)(rows, _keys(shown)).inputs)
+  rows, inputs = _examples(source)
   if source.name == "blobs":
     trains = np.moveaxis(inputs, 1, 0)
     contact_sheet.sequences(path, trains, rates, title)

@@ -1,6 +1,6 @@
 """Simulated recordings against real ones of MNIST-DVS: digit 0, scale 4.
 
-  python -m experiments.simulator --data_dir=../shared/data/mnist_dvs
+  python -m experiments.simulator --data_dir=DIR
 
 The real ones are files mnist_0_scale04_*.aedat anywhere in the folder, in the
 order of their names, from --first to --last; the simulator was calibrated on

@@ -1,0 +1,198 @@
+"""Recordings by name: simulated, MNIST-DVS and tonic's, made by the test."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from timedecode import datasets
+from timedecode.datasets import cache, mnist, recordings, simulator, sources
+
+OPTIONS = recordings.Options(dt_ms=10.0, duration_s=0.1, simulated=(3, 2, 2))
+
+
+def _keys(count):
+  return jax.random.split(jax.random.key(0), count)
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path, monkeypatch):
+  """A cache of its own, so that nothing made before is found in it."""
+  load_5k, shared = mnist.load_5k, datasets.cache_folder()
+  monkeypatch.setattr(mnist, "load_5k", lambda folder: load_5k(shared))
+  monkeypatch.setattr(datasets, "cache_folder", lambda: tmp_path / "cache")
+  return tmp_path
+
+
+def test_simulated_are_those_of_the_simulator_and_made_once(
+  folder, monkeypatch
+):
+  # Two at a time: the last part of three recordings overlaps the first.
+  monkeypatch.setattr(recordings, "_SIMULATED_AT_ONCE", 2)
+  source = recordings.load("mnist_dvs_sim", options=OPTIONS)
+  assert source.name == "mnist_dvs_sim" and source.num_steps == 10
+  digits = datasets.load("mnist_5k")
+  one = lambda key, image: simulator.mnist_dvs_sim(key, image, duration_s=0.1)
+  pair = jax.jit(jax.vmap(one))
+  for seed, (split, part) in enumerate(
+    zip(sources.SPLITS, digits[:3], strict=True)
+  ):
+    rows, count = source.rows(split), OPTIONS.simulated[seed]
+    assert rows.data.shape == (count, 10, 169)
+    np.testing.assert_array_equal(rows.labels, part.labels[:count])
+    for i in range(count - 1):
+      key = lambda i, seed=seed: jax.random.fold_in(jax.random.key(seed), i)
+      keys = jnp.stack([key(i), key(i + 1)])
+      want = np.asarray(pair(keys, part.images[i : i + 2]))
+      assert np.unpackbits(want).sum() > 200
+      np.testing.assert_array_equal(rows.data[i : i + 2], want)
+
+  def refuse(*arguments):
+    raise AssertionError("simulated again")
+
+  monkeypatch.setattr(recordings, "simulate", refuse)
+  again = recordings.load("mnist_dvs_sim", options=OPTIONS, flat=False)
+  for split in sources.SPLITS:
+    for a, b in zip(again.rows(split), source.rows(split), strict=True):
+      np.testing.assert_array_equal(a, b)
+  assert again.input_shape == (26, 26, 2)
+  with pytest.raises(AssertionError, match="simulated again"):
+    other = OPTIONS._replace(dt_ms=5.0)
+    recordings.load("mnist_dvs_sim", options=other)
+
+
+@pytest.fixture(name="blank")
+def _blank(folder, monkeypatch):
+  """Recordings without a spike: what is not about spikes needs no more."""
+  del folder
+  blank = lambda images, seed, options: np.zeros(
+    (len(images), 10, 169), np.uint8
+  )
+  monkeypatch.setattr(recordings, "simulate", blank)
+
+
+@pytest.mark.usefixtures("blank")
+def test_targets_are_of_training_images():
+  train = datasets.load("mnist_5k").train
+  options = OPTIONS._replace(simulated=(20, 1, 1))
+  load = lambda target: recordings.load(
+    "mnist_dvs_sim", options=options, target=target
+  )
+  source = load("prototype")
+  rows = source.rows("train")
+  batch = source.decode(rows, _keys(20))
+  for picture, label in zip(batch.targets, rows.labels, strict=True):
+    first = train.images[np.flatnonzero(train.labels == label)[0]]
+    np.testing.assert_allclose(picture, first / 255.0, rtol=1e-6)
+  batch = load("random").decode(rows, _keys(20))
+  shown = np.round(255 * np.asarray(batch.targets)).astype(np.uint8)
+  for picture, label in zip(shown, rows.labels, strict=True):
+    of_class = train.images[train.labels == label]
+    assert (of_class == picture).all((1, 2)).any()
+  assert len({picture.tobytes() for picture in shown}) > 15
+  batch = load("label").decode(rows, _keys(20))
+  np.testing.assert_array_equal(batch.targets, rows.labels)
+
+
+def _write_dvs(folder, digit, number, events):
+  """An AEDAT 2.0 file; events are (x, y, polarity, microseconds)."""
+  x, y, polarity, time = np.array(events).T
+  records = np.zeros((len(events), 2), ">u4")
+  # The camera counts columns from the right and has 0 for ON.
+  records[:, 0] = (y << 8) | ((127 - x) << 1) | (1 - polarity)
+  records[:, 1] = time + 77
+  name = f"mnist_{digit}_scale04_{number:04}.aedat"
+  path = folder / f"grabbed_data{digit}" / "scale4" / name
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_bytes(b"#!AER-DAT2.0\r\n" + records.tobytes())
+
+
+def _dvs(folder):
+  for digit in (2, 7):
+    for number in (1, 2, 3):
+      _write_dvs(folder, digit, number, [
+        (0, 0, 1, 0),  # Outside the window, but time begins here.
+        (48 + digit, 48 + number, 1, 12_000),
+        (73, 73, 0, 39_000),
+        (60, 60, 1, 41_000),  # After the end.
+      ])  # fmt: skip
+
+
+@pytest.mark.parametrize("polarity, signs", [("both", 2), ("merged", 1)])
+def test_mnist_dvs(folder, polarity, signs):
+  _dvs(folder)
+  options = recordings.Options(
+    duration_s=0.04, digits=(2, 7), bounds=(2, 3), polarity=polarity
+  )
+  source = recordings.load("mnist_dvs", folder, options, flat=False)
+  assert source.input_shape == (26, 26, signs)
+  for number, split in enumerate(sources.SPLITS, 1):
+    rows = source.rows(split)
+    np.testing.assert_array_equal(rows.labels, [2, 7])
+    got = np.asarray(source.decode(rows, _keys(2)).inputs)
+    for column, digit in enumerate((2, 7)):
+      on = 1 if polarity == "both" else 0
+      want = [[1, number, digit, on], [3, 25, 25, 0]]
+      assert np.argwhere(got[:, column]).tolist() == want
+
+
+def test_nmnist_keeps_every_tenth_for_validation(folder):
+  def write(split, digit, number, x):
+    path = folder / "NMNIST" / split / str(digit) / f"{number:05}.bin"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = 15_000  # Big-endian 23 bits after the bit of the polarity.
+    path.write_bytes(
+      bytes((x, 3, 128 | time >> 16, time >> 8 & 255, time & 255))
+    )
+
+  for number in range(12):
+    write("Train", number % 2, number, number)
+  write("Test", 5, 0, 33)
+  options = recordings.Options(duration_s=0.03)
+  source = recordings.load("nmnist", folder, options, "prototype", flat=False)
+  assert [source.size(split) for split in sources.SPLITS] == [10, 2, 1]
+  assert source.input_shape == (34, 34, 2)
+  columns = {}
+  for split in sources.SPLITS:
+    rows = source.rows(split)
+    batch = source.decode(rows, _keys(len(rows.labels)))
+    found = np.argwhere(np.asarray(batch.inputs))
+    assert (found[:, [0, 2, 4]] == (1, 3, 1)).all()
+    columns[split] = found[np.argsort(found[:, 1]), 3].tolist()
+    assert batch.targets.shape == (len(rows.labels), 28, 28)
+  # In the order of the files: 0, 2, .. 10 are of digit 0, then 1, 3, .. 11.
+  files = [*range(0, 12, 2), *range(1, 12, 2)]
+  assert columns["validation"] == [files[0], files[10]]
+  assert columns["train"] == files[1:10] + files[11:]
+  assert columns["test"] == [33]
+  np.testing.assert_array_equal(source.rows("test").labels, [5])
+
+
+@pytest.mark.parametrize("arguments, message", [
+  (("cifar",), "source: expected one of mnist_dvs, .*, got 'cifar'"),
+  (("shd", "x", OPTIONS, "prototype"), "target: .*'prototype' for shd"),
+  (("mnist_dvs", "x", OPTIONS, "image"), "target: .*got 'image'"),
+  (("mnist_dvs",), "data_dir: expected the folder of mnist_dvs, got none"),
+  (("nmnist", None), "data_dir: expected the folder of nmnist, got none"),
+])  # fmt: skip
+def test_rejects(arguments, message):
+  with pytest.raises(ValueError, match=message):
+    recordings.load(*arguments)
+
+
+@pytest.mark.parametrize("change, message", [
+  ({"simulated": (3, 2, 1001)}, r"1\.\.1000 recordings for test, got 1001"),
+  ({"simulated": (0, 2, 2)}, r"1\.\.3600 recordings for train, got 0"),
+  ({"dt_ms": 0.0}, "dt_ms: expected a positive number, got 0.0"),
+  ({"duration_s": float("nan")}, "duration_s: expected a positive number"),
+  ({"duration_s": 0.105}, "duration_s: expected a multiple of bin_ms"),
+])  # fmt: skip
+def test_rejects_before_it_simulates(folder, monkeypatch, change, message):
+  del folder
+  made = []
+  monkeypatch.setattr(
+    cache, "arrays", lambda *args: made.append(args[1]) or args[3]()
+  )
+  with pytest.raises(ValueError, match=message):
+    recordings.load("mnist_dvs_sim", options=OPTIONS._replace(**change))
+  assert len(made) <= 1  # Times are checked where they are used first.
