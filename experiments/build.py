@@ -1,6 +1,7 @@
 """From a configuration to a model: networks, rules, optimiser, inputs."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -92,12 +93,14 @@ class Built(NamedTuple):
     ann: the Flax decoder, for its parameters.
     optimizer: optax transformation over `training.ModelParams`.
     estimator: `estimation.Estimator`.
+    init: ``(key) -> training.TrainState`` at step 0.
   """
 
   model: training.Model
   ann: Any
   optimizer: optax.GradientTransformation
   estimator: estimation.Estimator
+  init: Callable[[jax.Array], training.TrainState]
 
 
 def build(config, view: str) -> Built:
@@ -117,8 +120,8 @@ def build(config, view: str) -> Built:
     snn, ann.apply, readout.view(view, **view_options), losses,
     build_prior(config),
   )  # fmt: skip
-  estimator = build_estimator(config, model)
-  return Built(model, ann, build_optimizer(config), estimator)
+  parts = model, ann, build_optimizer(config), build_estimator(config, model)
+  return Built(*parts, _make_init(config, *parts))
 
 
 def _rule(config, name, learning_rate):
@@ -152,21 +155,26 @@ def build_optimizer(config) -> optax.GradientTransformation:
   return rule
 
 
-def init_state(config, built: Built) -> training.TrainState:
-  """Parameters from the seed, at step 0."""
+def _make_init(config, model, ann, optimizer, estimator):
+  """``init(key) -> training.TrainState`` at step 0, compiled once."""
 
   @jax.jit
   def init(key):
     key_encoder, key_decoder = jax.random.split(key)
     silent = jnp.zeros((config.num_steps, config.encoder.num_readout))
     params = training.ModelParams(
-      built.model.encoder.init(key_encoder),
-      built.ann.init(key_decoder, built.model.view(silent)),
-      built.model.prior.init(config.encoder.num_readout),
+      model.encoder.init(key_encoder),
+      ann.init(key_decoder, model.view(silent)),
+      model.prior.init(config.encoder.num_readout),
     )
-    return training.init_state(params, built.optimizer, built.estimator)
+    return training.init_state(params, optimizer, estimator)
 
-  return init(jax.random.key(config.seed))
+  return init
+
+
+def init_state(config, built: Built) -> training.TrainState:
+  """Parameters from the seed, at step 0."""
+  return built.init(jax.random.key(config.seed))
 
 
 def _shift(image, key, max_shift):

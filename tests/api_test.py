@@ -9,8 +9,8 @@ import timedecode
 
 MODULES = [
   "bottleneck", "coding", "credit", "encoder", "estimation", "estimators",
-  "neurons", "online", "priors", "published", "readout", "surrogate",
-  "synapses",
+  "neurons", "online", "online_final", "priors", "published", "readout",
+  "surrogate", "synapses",
 ]  # fmt: skip
 
 _PROBE = """

@@ -29,7 +29,7 @@ def test_dense_layers_equal_a_loop(gain):
   snn = encoder.make_encoder((11,), layers, 2)
   params = snn.init(jax.random.key(1))
   inputs = _spikes(50, (11,))
-  sample = snn.sample(params, inputs, jax.random.key(2))
+  sample = jax.jit(snn.sample)(params, inputs, jax.random.key(2))
   spikes = np.asarray(inputs, np.float64)
   for layer, hidden, potential in zip(
     params.hidden, sample.hidden, sample.potentials, strict=True
@@ -87,10 +87,11 @@ def test_chunks_equal_the_whole():
   params = snn.init(jax.random.key(0))
   inputs = _spikes(90, (11,))
   uniforms = jax.random.uniform(jax.random.key(1), (90, 3))
-  whole = snn.run(params, inputs, uniforms)
+  run = jax.jit(snn.run)
+  whole = run(params, inputs, uniforms)
   state, pieces = None, []
   for part in (slice(0, 1), slice(1, 8), slice(8, 80), slice(80, 90)):
-    piece = snn.run(params, inputs[part], uniforms[part], state)
+    piece = run(params, inputs[part], uniforms[part], state)
     state = piece.state
     pieces.append(piece)
   for name in ("spikes", "logits"):
@@ -133,7 +134,7 @@ def test_readout_is_causal_in_the_inputs():
     sampler = neurons.bernoulli_straight_through
     return jnp.sum(snn.run(params, inputs, uniforms, sampler=sampler).logits, 1)
 
-  slopes = np.abs(jax.jacobian(logits)(inputs)).sum(axis=2)
+  slopes = np.abs(jax.jit(jax.jacobian(logits))(inputs)).sum(axis=2)
   future = np.triu(np.ones((12, 12)), k=1).astype(bool)
   assert (slopes[future] == 0).all()
   assert slopes[~future].sum() > 0
@@ -191,7 +192,7 @@ def test_initial_rates_at_depth(depth, code):
       inputs = coding.rate_encode(key, image, 30)
     return [h.mean() for h in snn.sample(params, inputs, key).hidden]
 
-  rates = np.mean(jax.vmap(run)(images, keys), axis=1)
+  rates = np.mean(jax.jit(jax.vmap(run))(images, keys), axis=1)
   assert len(rates) == depth
   assert (rates > 0.01).all() and (rates < 0.3).all(), rates
 

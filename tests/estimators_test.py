@@ -70,7 +70,9 @@ def _expected_loss(model, params, inputs, target):
 
 
 def _exact(problem):
-  return _flat(jax.grad(_expected_loss, argnums=1)(*problem))
+  model, *rest = problem
+  expected = functools.partial(_expected_loss, model)
+  return _flat(jax.jit(jax.grad(expected))(*rest))
 
 
 def _estimates(problem, estimator, num, state=None, batch=1):
@@ -85,11 +87,10 @@ def _estimates(problem, estimator, num, state=None, batch=1):
     )
     return jax.flatten_util.ravel_pytree(estimate.gradients)[0]
 
-  keys = jax.random.split(jax.random.key(11), num)
-  return np.asarray(
-    jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=500))(keys),
-    np.float64,
-  )
+  # Batches of one size are one program, whatever the number of estimates.
+  keys = jax.random.split(jax.random.key(11), num).reshape(-1, min(num, 500))
+  draw = jax.jit(jax.vmap(one))
+  return np.concatenate([np.asarray(draw(k), np.float64) for k in keys])
 
 
 def _check_mean(estimates, expected):
@@ -206,10 +207,9 @@ def test_straight_through_matches_its_own_expectation():
     return model.objective(params, sample, target).total
 
   patterns = jnp.asarray(references.patterns(NUM_STEPS, NUM_READOUT))
-  gradients = jax.vmap(jax.grad(one), in_axes=(None, 0))(params, patterns)
-  forced = jax.vmap(
-    lambda y: model.encoder.run(params.encoder, inputs, y, sampler=_forced)
-  )(patterns)
+  gradients = jax.jit(jax.vmap(jax.grad(one), (None, 0)))(params, patterns)
+  run = functools.partial(model.encoder.run, params.encoder, inputs)
+  forced = jax.jit(jax.vmap(lambda y: run(y, sampler=_forced)))(patterns)
   probability = jnp.exp(
     jax.vmap(bottleneck.log_probability)(forced.spikes, forced.logits)
   )
@@ -250,7 +250,7 @@ def test_relaxed_matches_quadrature():
     )
     return jnp.mean(jax.lax.map(one, uniforms, batch_size=9000))
 
-  expected = _flat(jax.grad(mean_loss)(params))
+  expected = _flat(jax.jit(jax.grad(mean_loss))(params))
   problem = (model, params, inputs, target)
   _check_mean(
     _estimates(problem, estimators.relaxed(4, temperature), 8_000), expected

@@ -21,9 +21,11 @@ from timedecode import (
 NUM_IN, NUM_Y, OUTPUTS = 5, 3, 4
 
 
-def _problem(rule, steps, prior=None, view=readout.whole_train, size=6):
+def _problem(
+  rule, steps, prior=None, view=readout.whole_train, size=6, layers=1
+):
   """Model, parameters and a batch of 2."""
-  hidden = [encoder.dense(size, weight_scale=12.0) for _ in range(2)]
+  hidden = [encoder.dense(size, weight_scale=12.0) for _ in range(layers)]
   snn = encoder.make_encoder((NUM_IN,), hidden, NUM_Y, credit=rule)
   losses = functools.partial(bottleneck.vdib, beta=0.3)
   decode = lambda weights, view: jnp.tanh(view.reshape(-1) @ weights)
@@ -75,19 +77,18 @@ def _stored(model, params, inputs, targets, keys, score, num_samples):
 
 
 @pytest.mark.parametrize(
-  "rule, steps, chunk, view, estimator, num_samples",
+  "rule, layers, steps, chunk, view, estimator, num_samples",
   [
-    ("local", 67, 20, readout.whole_train, "straight_through", 1),
-    ("local", 30, 64, readout.whole_train, "straight_through", 2),
-    ("feedback", 60, 20, readout.counts, "straight_through", 1),
-    ("local", 67, 20, readout.whole_train, "score_function", 3),
-    ("symmetric", 41, 40, readout.first_spike, "score_function", 2),
+    ("local", 2, 67, 20, readout.whole_train, "straight_through", 1),
+    ("feedback", 2, 60, 20, readout.counts, "straight_through", 2),
+    ("local", 1, 30, 64, readout.whole_train, "score_function", 3),
+    ("symmetric", 1, 41, 40, readout.first_spike, "score_function", 2),
   ],
 )
 def test_online_is_stored_then_summed(
-  rule, steps, chunk, view, estimator, num_samples
+  rule, layers, steps, chunk, view, estimator, num_samples
 ):
-  problem = _problem(credit.CREDITS[rule](), steps, view=view)
+  problem = _problem(credit.CREDITS[rule](), steps, view=view, layers=layers)
   model, arguments = problem[0], problem[1:]
   gradient = online_final.make_final_gradient(
     model, chunk, estimator, num_samples

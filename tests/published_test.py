@@ -46,23 +46,27 @@ def _batch(seed=0):
 
 def _by_hand(model, params, batch, states):
   """(g of each example, its loss, the encoder's state after it)."""
+
+  @jax.jit
+  def rest(x, key, state):
+    return model.encoder.sample(params.encoder, x, key, state).state
+
+  @jax.jit
+  @functools.partial(jax.grad, has_aux=True)
+  def gradient(encoder_params, x, u, state):
+    sample = model.encoder.run(encoder_params, x, u, state)
+    return bottleneck.log_probability(sample.spikes, sample.logits), sample
+
+  objective = jax.jit(model.objective)
   found = []
   for i in range(BATCH):
     key_pause, key = jax.random.split(batch[2][i])
     state = states[i]
     if state is not None:
-      silence = jnp.zeros((11, NUM_IN))
-      state = model.encoder.sample(
-        params.encoder, silence, key_pause, state
-      ).state
+      state = rest(jnp.zeros((11, NUM_IN)), key_pause, state)
     u = jax.random.uniform(key, (STEPS, NUM_Y))
-
-    def log_p(encoder_params, x=batch[0][:, i], u=u, state=state):
-      sample = model.encoder.run(encoder_params, x, u, state)
-      return bottleneck.log_probability(sample.spikes, sample.logits), sample
-
-    g, sample = jax.grad(log_p, has_aux=True)(params.encoder)
-    loss = model.objective(params, sample, batch[1][i]).total
+    g, sample = gradient(params.encoder, batch[0][:, i], u, state)
+    loss = objective(params, sample, batch[1][i]).total
     found.append((jax.tree.map(np.float64, g), float(loss), sample.state))
   return found
 

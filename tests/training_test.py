@@ -56,11 +56,10 @@ def test_step_is_gradient_descent_on_the_mean_over_examples():
   state = training.init_state(params, optax.sgd(rate), estimator)
   after, metrics = jax.jit(step)(state, inputs, targets, keys)
   gradients, losses = [], []
+  single = jax.jit(functools.partial(estimator.estimate, model))
   for i in range(BATCH):
     one = slice(i, i + 1)
-    estimate = estimator.estimate(
-      model, params, (), inputs[:, one], targets[one], keys[one]
-    )
+    estimate = single(params, (), inputs[:, one], targets[one], keys[one])
     gradients.append(estimate.gradients)
     losses.append(jax.tree.map(lambda leaf: leaf[0], estimate.losses))
   expected = jax.tree.map(
@@ -90,7 +89,7 @@ def test_diagnostics_equal_numpy_counts():
   one = lambda x, key: model.encoder.run(
     params.encoder, x, jax.random.uniform(key, (1, STEPS, 3))[0]
   )
-  sample = jax.vmap(one, (1, 0))(inputs, keys)
+  sample = jax.jit(jax.vmap(one, (1, 0)))(inputs, keys)
   spikes = np.asarray(sample.spikes)
   np.testing.assert_allclose(metrics.readout_rate, spikes.mean(), rtol=1e-6)
   np.testing.assert_allclose(
@@ -108,11 +107,8 @@ def test_diagnostics_equal_numpy_counts():
     active = np.mean(np.asarray(psi(potential)) > 0.01)
     np.testing.assert_allclose(found.surrogate_active_share, active, rtol=1e-5)
     assert 0.0 < rate.mean() < 1.0 and 0.0 < active < 1.0
-  gradients = (
-    estimators.straight_through()
-    .estimate(model, params, (), inputs, targets, keys)
-    .gradients
-  )
+  estimate = jax.jit(functools.partial(rule.estimate, model))
+  gradients = estimate(params, (), inputs, targets, keys).gradients
   parts = [*gradients.encoder.hidden, gradients.encoder.readout]
   norms = [
     np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(part)))
@@ -185,12 +181,10 @@ def test_evaluation_draws_independent_samples_of_the_model():
   )
   spikes = np.asarray(result.spikes)
   assert spikes.shape == (STEPS, 400, BATCH, 3)
-  sample = jax.vmap(
-    lambda x, k: model.encoder.run(
-      params.encoder, x, jax.random.uniform(k, (STEPS, 3))
-    ),
-    (1, 0),
-  )(inputs, keys)
+  one = lambda x, k: model.encoder.run(
+    params.encoder, x, jax.random.uniform(k, (STEPS, 3))
+  )
+  sample = jax.jit(jax.vmap(one, (1, 0)))(inputs, keys)
   first = jax.nn.sigmoid(sample.logits[:, 0])  # Depends on no earlier spike.
   error = np.abs(spikes[0].mean(0) - first)
   assert error.max() < 5 * 0.5 / np.sqrt(400)

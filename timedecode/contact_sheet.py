@@ -51,7 +51,7 @@ def _draw_rates(axis, rates: Rates) -> None:
   axis.set_xlim(left=0.0)
   axis.set(xlabel=f"firing rate ({rates.unit})", ylabel="neurons")
   axis.set_title(
-    f"{silent:,} of {values.size:,} neurons are silent, not drawn",
+    f"{silent:,} of {values.size:,} neurons silent",
     fontsize="small",
   )
   axis.grid(alpha=0.3)
