@@ -5,9 +5,10 @@
 A loss at every step from a window of 5 steps, network 784-600-8, batch 8,
 straight-through. `stored` keeps the whole train and differentiates at the
 end, `recomputed` keeps a state every `remat_every` steps, `online` adds the
-gradient up on the way (`local` only). Memory is what the compiled program
-needs beside its arguments, by its own analysis; time is the median of calls,
-for lengths up to `--timed`. Prints a table and JSON.
+gradient up on the way (`local` only). The last two have one loss at the end,
+of the spike counts; `online` then goes through the train twice. Memory is what
+the compiled program needs beside its arguments, by its own analysis; time is
+the median of calls, for lengths up to `--timed`. Prints a table and JSON.
 """
 
 import functools
@@ -25,6 +26,7 @@ from timedecode import (
   encoder,
   neurons,
   online,
+  online_final,
   priors,
   readout,
   training,
@@ -37,8 +39,8 @@ BATCH, NUM_IN, NUM_UNITS, NUM_READOUT, WINDOW, CLASSES = 8, 784, 600, 8, 5, 10
 CHUNK = 64
 
 
-def make_model(rule, remat_every=0):
-  """The model whose decoder sees the last 5 steps."""
+def make_model(rule, remat_every=0, view=readout.whole_train):
+  """The model; what its decoder sees is the callers' choice."""
   snn = encoder.make_encoder(
     (NUM_IN,), [encoder.dense(NUM_UNITS)], NUM_READOUT, credit=rule,
     remat_every=remat_every,
@@ -48,13 +50,14 @@ def make_model(rule, remat_every=0):
   )
   decode = lambda weights, view: view.reshape(-1) @ weights
   prior = priors.independent(0.2)
-  return training.Model(snn, decode, readout.whole_train, losses, prior)
+  return training.Model(snn, decode, view, losses, prior)
 
 
 def init(model):
   """Parameters of the model."""
+  rows = 1 if model.view is readout.counts else WINDOW
   weights = 0.1 * jax.random.normal(
-    jax.random.key(1), (WINDOW * NUM_READOUT, CLASSES)
+    jax.random.key(1), (rows * NUM_READOUT, CLASSES)
   )
   return training.ModelParams(model.encoder.init(jax.random.key(0)), weights)
 
@@ -82,6 +85,22 @@ def stored_gradient(model):
   return jax.grad(loss)
 
 
+def stored_final_gradient(model):
+  """The same for a loss at the end, of the last step's target."""
+
+  def one(params, x, targets, key):
+    u = jax.random.uniform(key, (len(x), NUM_READOUT))
+    sample = model.encoder.run(
+      params.encoder, x, u, sampler=neurons.bernoulli_straight_through
+    )
+    return model.objective(params, sample, targets[-1]).total
+
+  def loss(params, *batch):
+    return jnp.mean(jax.vmap(functools.partial(one, params))(*batch))
+
+  return jax.grad(loss)
+
+
 def contestants():
   """Name -> (model, gradient, batch on axis 0 of the inputs)."""
   local, exact = credit.local(), credit.bptt()
@@ -96,6 +115,14 @@ def contestants():
   gradient = online.make_online_gradient(model, WINDOW, CHUNK)
   only = lambda *arguments: gradient(*arguments).gradients
   result[f"local, online in chunks of {CHUNK}"] = model, only, False
+  model = make_model(local, view=readout.counts)
+  name = "local, loss at the end"
+  result[f"{name}, stored"] = model, stored_final_gradient(model), True
+  final = online_final.make_final_gradient(model, CHUNK)
+  at_end = lambda params, x, targets, keys: (
+    final(params, x, targets[-1], keys).gradients
+  )
+  result[f"{name}, online in chunks of {CHUNK}"] = model, at_end, False
   return result
 
 

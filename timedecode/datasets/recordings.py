@@ -7,6 +7,7 @@
 Whatever is slow is done once and kept in the cache folder.
 """
 
+import functools
 import math
 import os
 from collections.abc import Iterable
@@ -22,7 +23,7 @@ NAMES = ("mnist_dvs", "mnist_dvs_sim", "nmnist", "dvs_gesture", "shd")
 TARGETS = ("label", "prototype", "random")
 _SIMULATED_AT_ONCE = 50
 _SIMULATOR_VERSION = 1  # Part of the cache's key.
-_VALIDATION_EVERY = 10  # Of tonic's training recordings.
+_VALIDATION_EVERY = 10  # Of tonic's training recordings, one in so many.
 
 
 class Options(NamedTuple):
@@ -69,6 +70,15 @@ def _load_mnist_dvs(data_dir, options):
   return splits, (options.crop[3], options.crop[2], polarities)
 
 
+@functools.cache
+def _simulator(duration_s, dt_ms):
+  """``(keys [B], images [B, 28, 28]) -> uint8 [B, T, 169]``, compiled once."""
+  one = lambda key, image: simulator.mnist_dvs_sim(
+    key, image, duration_s=duration_s, bin_ms=dt_ms
+  )
+  return jax.jit(jax.vmap(one))
+
+
 def simulate(
   images: np.ndarray, seed: int, options: Options = Options()
 ) -> np.ndarray:
@@ -76,10 +86,7 @@ def simulate(
 
   Recording i is of image i and of key ``fold_in(key(seed), i)``.
   """
-  one = lambda key, image: simulator.mnist_dvs_sim(
-    key, image, duration_s=options.duration_s, bin_ms=options.dt_ms
-  )
-  many = jax.jit(jax.vmap(one))
+  many = _simulator(options.duration_s, options.dt_ms)
   keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(
     np.arange(len(images))
   )
@@ -141,7 +148,9 @@ def _load_tonic(name, data_dir, options):
     )
   )  # fmt: skip
   train, test = load("train"), load("test")
-  held_out = np.arange(len(train.labels)) % _VALIDATION_EVERY == 0
+  count = len(train.labels)  # Files may be sorted by class: a random tenth.
+  chosen = datasets.epoch_order(count, 0, 0)[: -(-count // _VALIDATION_EVERY)]
+  held_out = np.isin(np.arange(count), chosen)
   splits = {
     "train": sources.gather(train, ~held_out),
     "validation": sources.gather(train, held_out),
