@@ -18,6 +18,7 @@ from timedecode import (
   estimation,
   estimators,
   neurons,
+  online_final,
   priors,
   published,
   readout,
@@ -45,6 +46,15 @@ def simple_estimator(config) -> estimation.Estimator:
 
 def build_estimator(config, model) -> estimation.Estimator:
   """How gradients pass the random spikes."""
+  if config.online_chunk:
+    if config.estimator == "score_function" and config.baseline != "samples":
+      raise ValueError(
+        "config.baseline: expected 'samples' for online gradients, got"
+        f" {config.baseline!r}"
+      )
+    return online_final.make_estimator(
+      model, config.online_chunk, config.estimator, config.num_samples
+    )
   if config.estimator != "published":
     return simple_estimator(config)
   return published.published_rule(

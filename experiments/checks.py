@@ -36,6 +36,7 @@ AT_LEAST = {
   "data.split_seed": 0, "data.max_shift": 0, "encoder.num_readout": 1,
   "optimizer.max_norm": 0, "judge_epochs": 1, "remat_every": 0,
   "optimizer.encoder_learning_rate": 0, "prior_length": 1,
+  "online_chunk": 0,
 }  # fmt: skip
 
 
@@ -77,10 +78,25 @@ def validate(config) -> None:
       f" {config.window}"
     )
   surrogate.get(config.encoder.surrogate)
+  _check_combinations(config)
   if config.estimator == "published":
     _check_published(config)
   else:
     build.simple_estimator(config)
+
+
+def _check_combinations(config):
+  batch = config.estimator == "score_function" and config.baseline == "batch"
+  if batch and config.batch_size < 2:
+    raise ValueError(
+      "config.batch_size: expected >= 2 for the baseline 'batch', got"
+      f" {config.batch_size}"
+    )
+  if config.online_chunk and config.remat_every:
+    raise ValueError(
+      "config.remat_every: expected 0 with online_chunk, which stores nothing"
+      f" to compute again, got {config.remat_every}"
+    )
 
 
 def _positive(config):

@@ -128,7 +128,7 @@ def run(config, folder):
     config.to_dict()
     | {"examples": EXAMPLES.value, "seconds": SECONDS.value,
        "learning_rates": rates, "reference": REFERENCE.value,
-       "rules": rules},
+       "rules": rules, "sizes": sizes},
   )  # fmt: skip
   splits = build.load_images(config)
   judge_params = judge_lib.load_or_train(

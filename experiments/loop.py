@@ -54,16 +54,16 @@ class Timer:
     self._since = None
 
 
-def _check_finite(step, metrics_, rows, folder):
+def _check_finite(step, loss, rows, folder):
   """Stops at a non-finite loss; the last finite metrics are kept on disk."""
-  if np.isfinite(metrics_.loss):
+  if np.isfinite(loss):
     return
   last = rows[-1] if rows else None
   path = folder / "non_finite.json"
   found = {"step": step, "last_finite": last}
   _replace_text(path, json.dumps(found, indent=2) + "\n")
   raise NonFiniteLossError(
-    f"the loss of step {step} is {float(metrics_.loss)}; the last finite"
+    f"the loss of step {step} is {float(loss)}; the last finite"
     f" metrics are in {path}, and the checkpoint beside it is of the last"
     " evaluation."
     " Try a smaller optimizer.learning_rate."
@@ -159,17 +159,19 @@ def train(config, run: Run, splits, judge_params, report=print) -> Run:
     now = (step + 1) % config.eval_every == 0 or step + 1 == config.steps
     state, metrics_ = step_function(state, images, indices, key_train, now)
     if pending is not None:  # One step late, so that the device never waits.
-      _check_finite(step, pending, rows, run.folder)
+      _check_finite(step, pending.loss, rows, run.folder)
     pending = metrics_
     if step == first:
       jax.block_until_ready(metrics_)
       timer.start()
     if now:
-      _check_finite(step + 1, metrics_, rows, run.folder)
+      _check_finite(step + 1, metrics_.loss, rows, run.folder)
       timer.stop()
       figures, _ = run.evaluate(
         judge_params, state.params, splits.validation, key_eval
       )
+      # Of the parameters after the step, which the checkpoint will hold.
+      _check_finite(step + 1, figures["distortion"], rows, run.folder)
       row = _row(config, splits.source, step + 1, timer, metrics_, figures)
       rows = [*rows, row]
       with lines.open("a") as file:

@@ -20,6 +20,7 @@ from absl import app, flags
 from experiments import build, evaluate, options
 from timedecode import bottleneck, datasets, metrics, priors
 
+DRAWS = flags.DEFINE_integer("prior_draws", 4, "Samples of y per image.", 1)
 STEPS = flags.DEFINE_integer("prior_steps", 1500, "Steps of each fit.", 1)
 BATCH = flags.DEFINE_integer("prior_batch", 100, "Images per step.", 1)
 _RATE = 1e-2  # Learning rate at the first step; it decays to 0.

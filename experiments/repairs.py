@@ -100,7 +100,13 @@ def run(config, folder):
   job_lib.claim(
     folder,
     config.to_dict()
-    | {"repair_examples": EXAMPLES.value, "repair_batch": BATCH.value},
+    | {
+      "repair_examples": EXAMPLES.value,
+      "repair_batch": BATCH.value,
+      "repair_rates": RATES.value,
+      "repair_reference": REFERENCE.value,
+      "variants": list(chosen),
+    },
   )
   splits = build.load_images(config)
   judge_params = judge_lib.load_or_train(

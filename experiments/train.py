@@ -24,12 +24,12 @@ def run(config, folder: pathlib.Path) -> dict:
   checks.validate(config)
   for view in (config.view, config.baseline_view or config.view):
     build.build(config, view)
+  splits = build.load_images(config)
   workdir.claim(config, folder)
   runs = {
     view: loop.prepare(config, view, place)
     for view, place in workdir.places(config, folder).items()
   }
-  splits = build.load_images(config)
   print(
     f"data {splits.source}: {len(splits.train.images)} training,"
     f" {len(splits.validation.images)} validation,"

@@ -116,6 +116,11 @@ OPTIONS = [
   {"estimator": "published", "information": "sampled", "repairs": (),
    "credit": "feedback", "encoder__kind": "convolutional",
    "encoder__hidden": (2,)},
+  {"online_chunk": 12, "num_steps": 30, "credit": "local",
+   "encoder__hidden": (6, 5)},
+  {"online_chunk": 12, "num_steps": 30, "credit": "feedback",
+   "estimator": "score_function", "num_samples": 3,
+   "encoder__kind": "convolutional", "encoder__hidden": (2,)},
   {"decoder": "linear", "data__coding": "rate"},
   {"decoder": "conv", "data__max_shift": 0},
   {"decoder_width": 0, "encoder__surrogate": "boxcar"},
@@ -194,6 +199,37 @@ def test_published_configurations():
 
 
 BAD = [
+  (
+    {"online_chunk": 64},
+    "credit: online .* got 'bptt'; the nearest is 'local'",
+  ),
+  (
+    {
+      "online_chunk": 64,
+      "credit": "local",
+      "estimator": "disarm",
+      "num_samples": 2,
+    },
+    "estimator: .* online, got 'disarm'",
+  ),
+  ({"online_chunk": 9, "credit": "local"}, "chunk: expected more than the 9"),
+  (
+    {
+      "online_chunk": 64,
+      "credit": "local",
+      "estimator": "score_function",
+      "baseline": "none",
+    },
+    "config.baseline: expected 'samples' for online",
+  ),
+  (
+    {"online_chunk": 64, "credit": "local", "remat_every": 5},
+    "config.remat_every: expected 0 with online_chunk",
+  ),
+  (
+    {"estimator": "score_function", "baseline": "batch", "batch_size": 1},
+    "config.batch_size: expected >= 2 for the baseline 'batch'",
+  ),
   ({"beta": -1.0}, "beta: expected a finite number >= 0, got -1.0"),
   ({"prior_rate": 1.0}, r"prior_rate: expected a number in \(0, 1\)"),
   ({"estimator": "magic"}, "config.estimator: expected one of"),
@@ -271,6 +307,17 @@ def test_a_non_finite_loss_stops_and_keeps_what_was_finite(tmp_path):
     )
   saved = json.loads((tmp_path / "run" / "non_finite.json").read_text())
   assert saved == {"step": 3, "last_finite": finite.rows[-1]}
+  assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_a_step_into_the_void_is_not_saved(tmp_path):
+  """The loss is finite, the parameters that the step leaves are not."""
+  config = _tiny(
+    eval_every=1, optimizer__name="sgd", optimizer__learning_rate=1e38,
+    optimizer__warmup_fraction=0.0, optimizer__max_norm=0.0,
+  )  # fmt: skip
+  with pytest.raises(loop.NonFiniteLossError, match="loss of step 1 is"):
+    _train(config, tmp_path / "run")
   assert not (tmp_path / "run" / "checkpoint").exists()
 
 

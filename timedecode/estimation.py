@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from timedecode import bottleneck, encoder
 
@@ -88,6 +89,12 @@ def differentiated(batch_surrogate, init=lambda params: ()):
     return Estimate(gradients, *aux)
 
   return Estimator(init, estimate)
+
+
+def leave_one_out(values: jax.Array, axis: int) -> jax.Array:
+  """For every value the mean of the others along an axis."""
+  others = jnp.sum(values, axis, keepdims=True) - values
+  return others / (values.shape[axis] - 1)
 
 
 def check_samples(

@@ -95,26 +95,16 @@ _KEEP = 0.99  # Of the moving average, per step.
 _APART = 0.25  # Share of the places of a pair with independent uniforms.
 
 
-def _leave_one_out(values, axis):
-  others = jnp.sum(values, axis, keepdims=True) - values
-  return others / (values.shape[axis] - 1)
-
-
 def _baseline(name, average, totals):
   """The baseline of every loss; totals [B, K]."""
   if name == "samples":
-    return _leave_one_out(totals, 1)
+    return estimation.leave_one_out(totals, 1)
   if name == "batch":
-    return _leave_one_out(totals, 0)
+    return estimation.leave_one_out(totals, 0)
   if name == "moving_average":
     value, weight = average
     return jnp.broadcast_to(value / jnp.maximum(weight, 1e-9), totals.shape)
   return jnp.zeros_like(totals)
-
-
-def _nothing(params):
-  del params
-  return ()
 
 
 def _no_average(params):
@@ -175,9 +165,9 @@ def score_function(
     return jnp.mean(total + signal * log_p), (after, losses, sample)
 
   average = baseline == "moving_average"
-  return estimation.differentiated(
-    surrogate, _no_average if average else _nothing
-  )
+  if not average:
+    return estimation.differentiated(surrogate)
+  return estimation.differentiated(surrogate, _no_average)
 
 
 def _antithetic(name, num_samples, scores):

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from timedecode import bottleneck, encoder, neurons, readout
+from timedecode import bottleneck, encoder, estimation, neurons, readout
 
 ESTIMATORS = ("straight_through", "score_function")
 
@@ -155,12 +155,6 @@ def walk(num_steps, chunk, overlap, visit, carry):
   return carry
 
 
-def mean_of_others(values):
-  """Mean over the other samples; values [K, ...]."""
-  total = jnp.sum(values, 0, keepdims=True)
-  return (total - values) / (len(values) - 1)
-
-
 def make_online_gradient(
   model,
   window: int,
@@ -239,7 +233,7 @@ def make_online_gradient(
         if score:
           passed = jnp.cumsum(fixed, -1) - fixed
           to_go = left[..., None] - passed
-          value += (to_go - jax.vmap(mean_of_others)(to_go)) * log_p
+          value += (to_go - estimation.leave_one_out(to_go, 1)) * log_p
         rest = left - jnp.sum(fixed, -1)
         per_train = jax.tree.map(lambda a: jnp.sum(a, -1), losses)
         return jnp.mean(jnp.sum(value, -1)), (

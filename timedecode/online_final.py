@@ -3,13 +3,14 @@
 The decoder sees the whole train, so its error at step t is known only when
 the train is over. Two passes in chunks, as in `online`:
 
-  1  forward only; keeps the readout's spikes y and logits u, N_y numbers per
-     step, and nothing of inputs' traces or hidden layers
+  1  forward only; keeps the readout's spikes y and logits u
      at the end: losses, and their gradients G_y, G_u by y and u
   2  forward again, the same random numbers; each chunk adds the gradient of
      sum_t G_u u_t + sum_t G_y y_t        straight_through               (1)
      sum_t G_u u_t + (f - b) log P(y_t)   score_function                 (2)
 
+Four numbers per readout neuron, step and train are kept (and what decoder and
+prior make of y), nothing of the synapses' traces or of hidden layers.
 f is the loss of the train and b the mean of the example's other trains. The
 result is that of storing the whole train and differentiating at the end.
 """
@@ -20,7 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from timedecode import bottleneck, encoder, neurons, online
+from timedecode import bottleneck, encoder, estimation, neurons, online
 
 
 def _final_losses(model, params, spikes, logits, target):
@@ -120,6 +121,36 @@ def _backward(chunks, weights, inputs, keys, by_spikes, by_logits, signal):
   return chunks.walk(inputs, keys, visit, zeros)
 
 
+def _make_gradient(model, chunk, estimator, num_samples):
+  """``(params, inputs, targets, keys) -> (gradients, losses [B, K], (spikes,
+  logits) [B, K, T, N_y])``; ValueError for choices that mean nothing."""
+  snn = model.encoder
+  online.check_rule(snn, estimator, num_samples)
+  overlap = online.overlap_of(snn, 0, chunk)
+  score = estimator == "score_function"
+  sampler = neurons.bernoulli if score else neurons.bernoulli_straight_through
+  chunks = _Chunks(snn, sampler, num_samples, chunk, overlap)
+
+  def gradient(params, inputs, targets, keys):
+    trains = _forward(chunks, params.encoder, inputs, keys)
+    learned, by_spikes, by_logits, losses = _differentiate_end(
+      model, params, *trains, targets
+    )
+    signal = None
+    if score:
+      others = estimation.leave_one_out(losses.total, 1)
+      signal = (losses.total - others) / losses.total.size
+    sums = _backward(
+      chunks, params.encoder, inputs, keys, by_spikes, by_logits, signal
+    )
+    gradients = params._replace(
+      encoder=sums, decoder=learned[0], prior=learned[1]
+    )
+    return gradients, losses, trains
+
+  return gradient
+
+
 def make_final_gradient(
   model,
   chunk: int = 64,
@@ -139,28 +170,33 @@ def make_final_gradient(
   Raises:
     ValueError: choices that mean nothing together.
   """
-  snn = model.encoder
-  online.check_rule(snn, estimator, num_samples)
-  overlap = online.overlap_of(snn, 0, chunk)
-  score = estimator == "score_function"
-  sampler = neurons.bernoulli if score else neurons.bernoulli_straight_through
-  chunks = _Chunks(snn, sampler, num_samples, chunk, overlap)
+  gradient = _make_gradient(model, chunk, estimator, num_samples)
 
-  def gradient(params, inputs, targets, keys):
-    trains = _forward(chunks, params.encoder, inputs, keys)
-    learned, by_spikes, by_logits, losses = _differentiate_end(
-      model, params, *trains, targets
-    )
-    signal = None
-    if score:
-      others = jax.vmap(online.mean_of_others)(losses.total)
-      signal = (losses.total - others) / losses.total.size
-    sums = _backward(
-      chunks, params.encoder, inputs, keys, by_spikes, by_logits, signal
-    )
-    gradients = params._replace(
-      encoder=sums, decoder=learned[0], prior=learned[1]
-    )
+  def summed(params, inputs, targets, keys):
+    gradients, losses, _ = gradient(params, inputs, targets, keys)
     return online.Online(gradients, jax.tree.map(jnp.mean, losses))
 
-  return gradient
+  return summed
+
+
+def make_estimator(
+  model,
+  chunk: int = 64,
+  estimator: str = "straight_through",
+  num_samples: int = 1,
+) -> estimation.Estimator:
+  """The same as an `estimation.Estimator`, for `training.make_train_step`.
+
+  Its samples hold no hidden spikes. Arguments and errors are those of
+  `make_final_gradient`.
+  """
+  gradient = _make_gradient(model, chunk, estimator, num_samples)
+
+  def estimate(_, params, state, inputs, targets, keys):
+    gradients, losses, trains = gradient(params, inputs, targets, keys)
+    losses = jax.tree.map(lambda leaf: leaf[:, 0], losses)
+    spikes, logits = (jnp.swapaxes(train[:, 0], 0, 1) for train in trains)
+    sample = encoder.Sample(spikes, logits, (), (), ())
+    return estimation.Estimate(gradients, state, losses, sample)
+
+  return estimation.Estimator(lambda params: (), estimate)

@@ -25,6 +25,9 @@ def get_config() -> ConfigDict:
   config.credit = "bptt"  # Way of errors to the hidden layers: bptt, local,
   # symmetric or feedback.
   config.remat_every = 0  # Steps between kept states in bptt; 0 keeps all.
+  config.online_chunk = 0  # Steps at a time of gradients that are added up
+  # along the train (not for bptt; straight_through or score_function); 0:
+  # the train is stored.
   config.information = "closed_form"  # Or sampled: the log ratio.
   config.prior = "independent"  # q(y_t | past): independent, rate or glm, the
   # last two learned.
