@@ -51,49 +51,72 @@ def make_bound(prior):
   return jax.vmap(one, in_axes=(None, 0, 0))
 
 
-def fit(prior, sample, images, num_readout, seed=0):
-  """Parameters of a prior that are fitted to the spikes of `images`."""
+def fit(prior, spikes, logits):
+  """Parameters of a prior that are fitted to trains [M, T, N_y]."""
   optimizer = optax.adam(optax.cosine_decay_schedule(_RATE, STEPS.value))
   bound = make_bound(prior)
-  params = prior.init(num_readout)
+  params = prior.init(spikes.shape[-1])
 
   @jax.jit
-  def step(params, state, spikes, logits):
-    gradients = jax.grad(lambda p: jnp.mean(bound(p, spikes, logits)))(params)
-    updates, state = optimizer.update(gradients, state)
+  def step(params, state, rows):
+    loss = lambda p: jnp.mean(bound(p, spikes[rows], logits[rows]))
+    updates, state = optimizer.update(jax.grad(loss)(params), state)
     return optax.apply_updates(params, updates), state
 
-  if not jax.tree.leaves(params):
-    return params
   state = optimizer.init(params)
-  for index in range(STEPS.value):
-    rows = datasets.batch_indices(len(images), BATCH.value, seed, index)
-    key = jax.random.fold_in(jax.random.key(seed), index)
-    params, state = step(params, state, *sample(images[rows], key))
+  for index in range(STEPS.value if jax.tree.leaves(params) else 0):
+    rows = datasets.batch_indices(len(spikes), BATCH.value, 0, index)
+    params, state = step(params, state, rows)
   return params
 
 
+def draw(sample, images, key, num_draws):
+  """Trains of images, one draw after the other: each [draws M, T, N_y]."""
+  places = [
+    (index, start)
+    for index in range(num_draws)
+    for start in range(0, len(images), BATCH.value)
+  ]
+  trains = [
+    sample(
+      images[start : start + BATCH.value],
+      jax.random.fold_in(jax.random.fold_in(key, index), start),
+    )
+    for index, start in places
+  ]
+  return tuple(map(jnp.concatenate, zip(*trains, strict=True)))
+
+
 def run(folder: pathlib.Path) -> dict:
-  """Prior -> mean bound on the test images and its standard error, bits."""
+  """Prior -> mean bound on the test images in bits, and of the difference to
+  the prior before (the same trains) mean and standard error."""
   config, runs, splits = evaluate.load(folder)
   trained = runs[config.view]
-  model, params = trained.built.model, trained.state.params
-  sample = functools.partial(make_sampler(config, model), params)
-  num_readout, result = config.encoder.num_readout, {}
-  for name, make in priors.PRIORS.items():
-    prior = make(config.prior_rate)
-    learned = fit(prior, sample, splits.train.images, num_readout)
-    bound = jax.jit(make_bound(prior))
-    key = jax.random.key(config.seed + 4)
-    nats = bound(learned, *sample(splits.test.images, key))
+  sample = functools.partial(
+    make_sampler(config, trained.built.model), trained.state.params
+  )
+  keys = jax.random.split(jax.random.key(config.seed + 4))
+  train = draw(sample, splits.train.images, keys[0], DRAWS.value)
+  test = draw(sample, splits.test.images, keys[1], 1)
+  result, before = {}, None
+  for name in priors.PRIORS:
+    config.prior = name
+    prior = build.build_prior(config)
+    nats = jax.jit(make_bound(prior))(fit(prior, *train), *test)
     bits = metrics.nats_to_bits(np.asarray(nats, np.float64))
-    result[name] = {
-      "bits": float(bits.mean()),
-      "standard_error": float(bits.std(ddof=1) / np.sqrt(len(bits))),
-    }
-    print(f"{name}: {bits.mean():.1f} ± {result[name]['standard_error']:.1f}"
-          " bits/example", flush=True)  # fmt: skip
+    result[name] = _figures(bits, bits - (bits if before is None else before))
+    before = bits
+    print(f"{name}: {result[name]}", flush=True)
   return result | {"data_source": splits.source, "task": config.name}
+
+
+def _figures(bits, difference):
+  error = lambda values: float(values.std(ddof=1) / np.sqrt(len(values)))
+  return {
+    "bits": float(bits.mean()), "standard_error": error(bits),
+    "difference": float(difference.mean()),
+    "difference_standard_error": error(difference),
+  }  # fmt: skip
 
 
 def main(argv):

@@ -6,7 +6,10 @@ for the encoder, Adam for the decoder, one example per step. The published
 learning rates, the encoder's for a loss that is a mean over 784 pixels.
 Command: python -m experiments.train \
     --config=experiments/configs/mnist_time_paper.py
-Cost, result: not measured yet; no number is claimed.
+Cost: 70 seconds on 2 cores.
+Result: judge accuracy 0.100 on the 1,000 test images of mnist_5k (a frozen
+encoder has 0.100, clean images 0.988), 0.2641 nats/pixel: at one example a
+step and this rate 20,000 examples teach the encoder nothing.
 """
 
 from experiments.configs import base
