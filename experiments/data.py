@@ -23,19 +23,14 @@ from timedecode.datasets import mnist_dvs, recordings, sources
 
 NAMES = (*datasets.SOURCES, *recordings.NAMES, "blobs")
 CODINGS = ("latency", "rate")
-_TONIC = ("nmnist", "dvs_gesture", "shd")
+_TONIC = recordings.OF["download"]
 _FILES = ("mnist_5k_official", "mnist", "mnist_dvs", *_TONIC)
 # Which sources a flag is for; the others refuse it.
-_OF = {
+_OF = {name: of for name, of in recordings.OF.items() if name != "crop"} | {
   "data_dir": _FILES,
   "download": ("mnist", *_TONIC),
   "dt_ms": recordings.NAMES,
   "duration_s": recordings.NAMES,
-  "scale": ("mnist_dvs",),
-  "polarity": ("mnist_dvs",),
-  "digits": ("mnist_dvs",),
-  "bounds": ("mnist_dvs",),
-  "simulated": ("mnist_dvs_sim",),
   "num_steps": (*datasets.SOURCES, "blobs"),
   "coding": datasets.SOURCES,
   "delta": ("blobs",),
@@ -47,6 +42,7 @@ def define(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
   defaults = recordings.Options()
   text = lambda numbers: ",".join(map(str, numbers))
   of = lambda name, help: f"Of {', '.join(_OF[name])}: {help}"
+  seconds = ", ".join(map(str, recordings.DURATIONS))
   strings = {
     "source": ("", f"One of {', '.join(NAMES)}."),
     "output": ("runs", "Folder of the picture."),
@@ -62,7 +58,8 @@ def define(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
   for name, (default, help_text) in strings.items():
     flags.DEFINE_string(name, default, help_text, flag_values=values)
   for name, help_text in (
-    ("dt_ms", "milliseconds per step."), ("duration_s", "seconds kept."),
+    ("dt_ms", "milliseconds per step."),
+    ("duration_s", f"seconds kept; by default {seconds}."),
   ):  # fmt: skip
     default = getattr(defaults, name)
     flags.DEFINE_float(name, default, of(name, help_text), flag_values=values)
@@ -121,11 +118,13 @@ def check(values: flags.FlagValues) -> recordings.Options:
   bounds = _numbers(values, "bounds", 2, 1)
   if bounds[0] > bounds[1]:
     raise ValueError(f"bounds: expected ascending numbers, got {bounds}")
-  return recordings.Options(
+  options = recordings.Options(
     values.dt_ms, values.duration_s, values.scale, values.polarity,
     digits=_numbers(values, "digits", None, 0), bounds=bounds,
     simulated=_numbers(values, "simulated", 3, 1), download=values.download,
   )  # fmt: skip
+  binned = name in recordings.NAMES
+  return recordings.resolve(name, options) if binned else options
 
 
 def _expand(folder: str) -> str:
@@ -199,6 +198,7 @@ def run(values: flags.FlagValues) -> dict:
 
   Raises:
     ValueError, OSError, ImportError: what a person has to put right.
+    RuntimeError: what was done for the job failed, say a download.
   """
   start, options = time.perf_counter(), check(values)
   folder = pathlib.Path(_expand(values.output))
@@ -237,7 +237,7 @@ def main(argv, values: flags.FlagValues = flags.FLAGS):
     raise SystemExit(f"error: unexpected arguments: {argv[1:]}")
   try:
     report = run(values)
-  except (ValueError, OSError, ImportError) as error:
+  except (ValueError, OSError, ImportError, RuntimeError) as error:
     raise SystemExit(f"error: {' '.join(str(error).split())}") from error
   print(text(report))
   print(json.dumps(report))

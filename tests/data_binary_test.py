@@ -136,7 +136,22 @@ def test_recordings_that_are_left_out_are_named(capsys, tmp_path):
   assert train["per_class"] == {"3": 1}
   assert report["held_out_also_in_training"] == 1
   assert "files: left out, empty: 1: recordings 3 of digit 3" in lines
+  assert "files: short, silent at the end: 1: recordings 4 of digit 3" in lines
   assert "files: digit 3: 3 recordings, numbers 1..4" in " ".join(lines)
+
+
+def test_durations_are_those_of_the_source():
+  values = data.define(flags.FlagValues())
+  for arguments, want in (
+    (("--source=shd", "--data_dir=.", "--dt_ms=4"), 1.4),
+    (("--source=nmnist", "--data_dir=."), 0.3),
+    (("--source=nmnist", "--data_dir=.", "--duration_s=0.2"), 0.2),
+    (("--source=mnist_dvs_sim", "--dt_ms=30"), 2.01),
+  ):
+    values.unparse_flags()
+    values["duration_s"].unparse()
+    values(["data", *arguments])
+    assert data.check(values).duration_s == pytest.approx(want)
 
 
 DVS = ("--source=mnist_dvs", "--data_dir=.")
@@ -155,6 +170,8 @@ DVS = ("--source=mnist_dvs", "--data_dir=.")
   ((*DVS, "--scale=5"), "scale: .*5"),
   (("--source=blobs", "--coding=rate"), "coding: is of mnist_5k, .* of blobs"),
   (("--source=mnist_5k", "--delta=1"), "delta: is of blobs, not of mnist_5k"),
+  (("--source=mnist_dvs_sim", "--polarity=merged"),
+   "polarity: is of mnist_dvs, not of mnist_dvs_sim"),
   (("--source=mnist_5k", "--coding=x"), "coding: expected one of latency, "),
   (("--source=blobs", "--num_steps=1"), "num_steps: expected at least 2"),
   (("--source=mnist_dvs_sim", "--simulated=1,2"), "simulated: expected 3"),
@@ -167,6 +184,17 @@ def test_mistakes_are_one_line(tmp_path, arguments, message):
   with pytest.raises(SystemExit, match=f"^error: {message}") as raised:
     data.main(["data"], values)
   assert "\n" not in str(raised.value)
+
+
+def test_what_fails_underneath_is_one_line(tmp_path, monkeypatch):
+  def fail(*arguments):
+    raise RuntimeError("no memory\n  left")
+
+  monkeypatch.setattr(datasets, "load", fail)
+  values = data.define(flags.FlagValues())
+  values(["data", f"--output={tmp_path}", "--source=mnist_5k"])
+  with pytest.raises(SystemExit, match="^error: no memory left$"):
+    data.main(["data"], values)
 
 
 def test_a_folder_of_results_that_is_a_file(tmp_path):

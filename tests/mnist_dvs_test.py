@@ -1,15 +1,20 @@
 """MNIST-DVS from folders, archives and TFDS, written here and real."""
 
+import gzip
 import io
 import os
 import pathlib
+import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import zipfile
 
 import hypothesis
+import idx_test
 import numpy as np
 import pytest
 from hypothesis import strategies
@@ -108,7 +113,7 @@ def test_spikes_are_those_of_the_loop(tmp_path, polarity, crop):
     unpacked = np.unpackbits(spikes, axis=-1, bitorder="little")
     np.testing.assert_array_equal(unpacked[:, : want.shape[1]], want)
     assert not unpacked[:, want.shape[1] :].any()
-  assert [field.dtype for field in got] == [np.uint8] + [np.int32] * 6
+  assert [field.dtype for field in got] == [np.uint8] + [np.int32] * 7
 
 
 @pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz", ".tgz"])
@@ -199,12 +204,29 @@ def test_what_is_left_out_is_named_and_counted(tmp_path):
   assert got.special.tolist() == [0, 0, 2, 0]
   assert got.late.tolist() == [0, 0, 0, 1]
   assert mnist_dvs.describe(got).splitlines() == [
-    "digit 0: 4 recordings, numbers 1..6 (2 of these not there)",
+    "digit 0: 4 recordings, numbers 1..6 (994 of 1..1000 missing)",
     "left out, empty: 2: recordings 2 of digit 0, 3 of digit 0",
     "left out, cut: 1: recordings 1 of digit 0",
+    "short, silent at the end: 1: recordings 6 of digit 0",
     "2 special events left out",
     "1 late events moved",
   ]
+
+
+def test_short_recordings_are_listed(tmp_path):
+  last = {1: 99_999, 2: 100_000, 3: 5, 4: 3_000_000}
+  members = {
+    _name(0, number): HEADER + np.array([[2, 7], [2, 7 + t]], ">u4").tobytes()
+    for number, t in last.items()
+  }
+  _write_folder(tmp_path, members)
+  got = _load(tmp_path, duration_s=0.1)
+  assert got.numbers.tolist() == [1, 2, 3, 4]
+  assert got.short.tolist() == [[0, 1], [0, 3]]
+  line = "short, silent at the end: 2: recordings 1 of digit 0, 3 of digit 0"
+  assert mnist_dvs.describe(got).splitlines()[1:] == [line]
+  many = got._replace(short=np.array([[0, number] for number in range(1, 41)]))
+  assert mnist_dvs.describe(many).endswith("20 of digit 0, and 20 more")
 
 
 def _load(folder, **options):
@@ -295,21 +317,79 @@ def test_huge_members_are_refused(tmp_path, kind, monkeypatch):
     _load(tmp_path)
 
 
-@pytest.mark.parametrize("kind", [".zip", ".tar.gz"])
+def test_zips_are_read_in_bounded_memory_whatever_their_sizes_say(tmp_path):
+  path = tmp_path / "grabbed_data0.zip"
+  _write_zip(path, {_name(0, 1): bytes(100 * 2**20)})
+  whole = bytearray(path.read_bytes())
+  struct.pack_into("<I", whole, whole.rfind(b"PK\1\2") + 24, 2_435)
+  path.write_bytes(whole)
+  del whole
+  tracemalloc.start()
+  with pytest.raises(ValueError, match="grabbed_data0.zip"):
+    _load(tmp_path)
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert peak < 16 * 2**20
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_compressions_are_refused(tmp_path, method):
+  with zipfile.ZipFile(tmp_path / "grabbed_data0.zip", "w", method) as archive:
+    archive.writestr(_name(0, 1), _recording(0))
+  with pytest.raises(ValueError, match="refused: .*got compression 1"):
+    _load(tmp_path)
+
+
+def test_a_zip_whose_directory_lost_a_member_is_named(tmp_path):
+  path = tmp_path / "grabbed_data0.zip"
+  _write_zip(path, _whole((0,), (1, 2)))
+  whole = bytearray(path.read_bytes())
+  # The comment of the first entry is the second entry.
+  second = len(whole) - 22 - whole.rfind(b"PK\1\2")
+  struct.pack_into("<H", whole, whole.find(b"PK\1\2") + 32, second)
+  path.write_bytes(whole)
+  with pytest.raises(ValueError, match="data0.zip: .*expected 2 .* got 1"):
+    _load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz"])
 def test_cut_archives_are_named(tmp_path, kind):
   _write(tmp_path, kind, _whole((0,), (1, 2)))
   path = tmp_path / f"grabbed_data0{kind}"
   whole = path.read_bytes()
-  for length in range(0, len(whole) - 30, 97):
+  # A plain tar's last blocks are zeros, of which two have to be there.
+  needed = 2 * 3_072 + 1_023 if kind == ".tar" else len(whole) - 30
+  blocks = range(512, needed, 512) if kind == ".tar" else ()
+  for length in {*range(0, needed, 97), *blocks, needed}:
     path.write_bytes(whole[:length])
     with pytest.raises(ValueError, match="grabbed_data0"):
       _load(tmp_path)
 
 
+@pytest.mark.parametrize("kind", [".tar", ".tgz"])
+def test_a_tar_with_a_damaged_header_is_named_with_its_byte(tmp_path, kind):
+  _write(tmp_path, ".tar", _whole((0,), (1, 2, 3)))
+  plain = tmp_path / "grabbed_data0.tar"
+  whole = bytearray(plain.read_bytes())
+  header = 3_072  # Of the second: after 512 bytes and 2560 of content.
+  whole[header + 3] ^= 1
+  plain.unlink()
+  path = tmp_path / f"grabbed_data0{kind}"
+  path.write_bytes(gzip.compress(whole) if kind == ".tgz" else whole)
+  with pytest.raises(ValueError, match=f"data0{kind}: damaged: byte {header}:"):
+    _load(tmp_path)
+  # Something behind the end: members that were appended the wrong way.
+  whole[header + 3] ^= 1
+  whole[-1] = 1
+  path.write_bytes(gzip.compress(whole) if kind == ".tgz" else whole)
+  with pytest.raises(ValueError, match=f"byte {len(whole) - 1}: .*zeros"):
+    _load(tmp_path)
+
+
 @pytest.mark.parametrize("suffix", [".zip", ".tar"])
 @hypothesis.settings(max_examples=150, deadline=None, database=None)
 @hypothesis.given(data=strategies.data())
-def test_damaged_archives_give_files_or_a_value_error(
+def test_damaged_archives_give_all_files_or_a_value_error(
   tmp_path_factory, suffix, data
 ):
   folder = tmp_path_factory.mktemp("fuzz", numbered=True)
@@ -326,7 +406,7 @@ def test_damaged_archives_give_files_or_a_value_error(
   except archives.ArchiveError as error:
     assert str(error).startswith(str(path))
   else:
-    assert all(isinstance(content, bytes) for _, content in got)
+    assert len(got) == len(members)
   assert [p.name for p in folder.iterdir()] == [path.name]
 
 
@@ -400,6 +480,133 @@ def test_tfds_needs_no_source_once_prepared(tmp_path, through_tfds):
     through_tfds.load(tmp_path / "a", tmp_path / "b", digits=(0, 1))
   with pytest.raises(ValueError, match="none: digit 0: expected a folder"):
     through_tfds.load(tmp_path / "none", tmp_path / "b")
+
+
+PREPARED = "mnist_dvs/scale4_digits0/1.0.0"
+
+
+def _prepare(folder, through_tfds):
+  return through_tfds.load(folder / "a", folder / "b", digits=(0,))
+
+
+def _cut(path):
+  path.write_bytes(path.read_bytes()[:2_000])
+
+
+def _flip(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 255
+  path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+  "name, damage",
+  [
+    ("dataset_info.json", pathlib.Path.unlink),
+    ("dataset_info.json", lambda path: path.write_text('{"a')),
+    ("mnist_dvs-test.array_record-00000-of-00001", pathlib.Path.unlink),
+    ("mnist_dvs-test.array_record-00000-of-00001", _cut),
+    ("mnist_dvs-train.array_record-00000-of-00001", _flip),
+    ("mnist_dvs-train.array_record-00000-of-00001", "the test's"),
+  ],
+)
+def test_damaged_tfds_folder_is_named(tmp_path, through_tfds, name, damage):
+  _write(tmp_path / "a", "folder", _whole((0,), (1, 2, 901, 902)))
+  _prepare(tmp_path, through_tfds)
+  folder = tmp_path / "b" / PREPARED
+  if callable(damage):
+    damage(folder / name)
+  else:
+    shutil.copy(folder / name.replace("train", "test"), folder / name)
+  with pytest.raises(ValueError, match=f"{folder}: half prepared or damaged"):
+    for source in _prepare(tmp_path, through_tfds).values():
+      list(source)
+  shutil.rmtree(folder)
+  assert len(list(_prepare(tmp_path, through_tfds)["train"])) == 2
+
+
+def test_tfds_examples_are_a_sequence(tmp_path, through_tfds):
+  _write(tmp_path / "a", "folder", _whole((0,), (1, 2, 3)))
+  source = _prepare(tmp_path, through_tfds)["train"]
+  numbers = lambda examples: [example["number"] for example in examples]
+  assert numbers(source) == [1, 2, 3] and source[-1]["number"] == 3
+  assert numbers(source.__getitems__([2, 0])) == [3, 1]
+  with pytest.raises(IndexError):
+    source[3]
+
+
+def test_what_killed_runs_left_is_no_tfds_set(tmp_path, through_tfds):
+  _write(tmp_path / "a", "folder", _whole((0,), (1,)))
+  left = (tmp_path / "b" / PREPARED).with_name("incomplete.ABCDEF_1.0.0")
+  left.mkdir(parents=True)
+  (left / "mnist_dvs-train.array_record-00000-of-00001").write_bytes(b"half")
+  assert len(_prepare(tmp_path, through_tfds)["train"]) == 1
+
+
+def test_full_disk_leaves_no_tfds_set(tmp_path, through_tfds):
+  _write(tmp_path / "a", "folder", _whole((0,), range(1, 20)))
+  restore = idx_test.limit_files(10_000)
+  try:
+    with pytest.raises((OSError, RuntimeError), match="too large"):
+      _prepare(tmp_path, through_tfds)
+  finally:
+    restore()
+  assert not list(tmp_path.rglob("*array_record*"))
+  assert len(_prepare(tmp_path, through_tfds)["train"]) == 19
+
+
+def test_another_process_that_was_faster(tmp_path, through_tfds, monkeypatch):
+  import tensorflow_datasets as tfds
+
+  _write(tmp_path / "a", "folder", _whole((0,), (1, 901)))
+  slow = tfds.core.GeneratorBasedBuilder._download_and_prepare
+  runs = []
+
+  def overtaken(builder, **arguments):
+    runs.append(builder)
+    if len(runs) == 1:
+      _prepare(tmp_path, through_tfds)
+    slow(builder, **arguments)
+
+  monkeypatch.setattr(
+    tfds.core.GeneratorBasedBuilder, "_download_and_prepare", overtaken
+  )
+  got = _prepare(tmp_path, through_tfds)
+  assert len(runs) == 2 and sorted(got) == ["test", "train"]
+  assert got["test"][0]["number"] == 901
+  assert not list(tmp_path.rglob("*incomplete*"))
+
+
+PROCESS = """
+import pathlib, sys, time
+import tensorflow_datasets as tfds
+from timedecode.datasets import mnist_dvs_tfds
+
+tfds.disable_progress_bar()
+folder = pathlib.Path(sys.argv[1])
+print("ready", flush=True)
+while not (folder / "go").exists():
+  time.sleep(0.001)
+got = mnist_dvs_tfds.load(folder / "a", folder / "b", digits=(0,))
+print([example["number"] for example in got["train"]])
+"""
+
+
+def test_processes_that_prepare_at_once(tmp_path, through_tfds):
+  _write(tmp_path / "a", "folder", _whole((0,), (1, 2, 800, 901)))
+  command = [sys.executable, "-c", PROCESS, str(tmp_path)]
+  processes = [
+    subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for _ in range(2)
+  ]
+  for process in processes:
+    assert process.stdout.readline() == "ready\n"
+  (tmp_path / "go").touch()
+  for process in processes:
+    assert process.stdout.read().splitlines()[-1] == "[1, 2, 800]"
+    assert process.wait() == 0
+  assert not list(tmp_path.rglob("*incomplete*"))
+  assert len(_prepare(tmp_path, through_tfds)["test"]) == 1
 
 
 @pytest.mark.parametrize("scale", files.SCALES)

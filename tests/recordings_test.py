@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from timedecode import datasets
-from timedecode.datasets import cache, mnist, recordings, simulator, sources
+from timedecode.datasets import (
+  cache,
+  events,
+  mnist,
+  recordings,
+  simulator,
+  sources,
+)
 
 OPTIONS = recordings.Options(dt_ms=10.0, duration_s=0.1, simulated=(3, 2, 2))
 
@@ -56,9 +63,20 @@ def test_simulated_are_those_of_the_simulator_and_made_once(
     for a, b in zip(again.rows(split), source.rows(split), strict=True):
       np.testing.assert_array_equal(a, b)
   assert again.input_shape == (26, 26, 2)
+  load = lambda **change: recordings.load(
+    "mnist_dvs_sim", options=OPTIONS._replace(**change)
+  )
   with pytest.raises(AssertionError, match="simulated again"):
-    other = OPTIONS._replace(dt_ms=5.0)
-    recordings.load("mnist_dvs_sim", options=other)
+    load(dt_ms=5.0)
+  with jax.default_prng_impl("rbg"):
+    with pytest.raises(AssertionError, match="simulated again"):
+      load()
+  load()
+  part = digits.train
+  others = digits._replace(train=part._replace(images=255 - part.images))
+  monkeypatch.setattr(datasets, "load", lambda name: others)
+  with pytest.raises(AssertionError, match="simulated again"):
+    load()
 
 
 @pytest.fixture(name="blank")
@@ -72,7 +90,8 @@ def _blank(folder, monkeypatch):
 
 
 @pytest.mark.usefixtures("blank")
-def test_targets_are_of_training_images():
+def test_targets_are_of_training_images(folder):
+  images, labels = mnist.load_5k(folder)
   train = datasets.load("mnist_5k").train
   options = OPTIONS._replace(simulated=(20, 1, 1))
   load = lambda target: recordings.load(
@@ -82,7 +101,7 @@ def test_targets_are_of_training_images():
   rows = source.rows("train")
   batch = source.decode(rows, _keys(20))
   for picture, label in zip(batch.targets, rows.labels, strict=True):
-    first = train.images[np.flatnonzero(train.labels == label)[0]]
+    first = images[np.flatnonzero(labels == label)[0]]
     np.testing.assert_allclose(picture, first / 255.0, rtol=1e-6)
   batch = load("random").decode(rows, _keys(20))
   shown = np.round(255 * np.asarray(batch.targets)).astype(np.uint8)
@@ -168,6 +187,70 @@ def test_nmnist_keeps_a_random_tenth_for_validation(folder):
   assert columns["train"] == [files[index] for index in rest]
   assert columns["test"] == [33]
   np.testing.assert_array_equal(source.rows("test").labels, [5])
+
+
+def test_tonic_sets_are_binned_once(folder, monkeypatch):
+  for split in ("Train", "Test"):
+    for number in range(2):
+      path = folder / "NMNIST" / split / "4" / f"{number}.bin"
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(bytes((number, 3, 128, 0, 0)))
+  first = recordings.load("nmnist", folder)
+  assert first.num_steps == 30  # Not of MNIST-DVS' two seconds.
+  monkeypatch.setattr(events, "bin_events", lambda *_: 1 / 0)
+  again = recordings.load("nmnist", folder)
+  for split in sources.SPLITS:
+    for a, b in zip(again.rows(split), first.rows(split), strict=True):
+      np.testing.assert_array_equal(a, b)
+  with pytest.raises(ValueError, match="division by zero"):
+    recordings.load("nmnist", folder, recordings.Options(duration_s=0.2))
+
+
+@pytest.mark.parametrize("name, dt_ms, want", [
+  ("mnist_dvs", 10.0, 2.0), ("mnist_dvs_sim", 5.0, 2.0), ("nmnist", 10.0, 0.3),
+  ("dvs_gesture", 10.0, 2.0), ("shd", 10.0, 1.4), ("shd", 3.0, 1.401),
+  ("nmnist", 700.0, 0.7),
+])  # fmt: skip
+def test_durations_are_those_of_the_source(name, dt_ms, want):
+  options = recordings.resolve(name, recordings.Options(dt_ms=dt_ms))
+  assert options.duration_s == pytest.approx(want, rel=1e-12)
+  given = recordings.Options(dt_ms=dt_ms, duration_s=0.07)
+  assert recordings.resolve(name, given).duration_s == 0.07
+
+
+@pytest.mark.parametrize("name, change, of", [
+  ("mnist_dvs_sim", {"polarity": "merged"}, "mnist_dvs"),
+  ("nmnist", {"digits": (1,)}, "mnist_dvs"),
+  ("shd", {"scale": 8}, "mnist_dvs"),
+  ("mnist_dvs_sim", {"crop": (0, 0, 9, 9)}, "mnist_dvs"),
+  ("dvs_gesture", {"bounds": (2, 3)}, "mnist_dvs"),
+  ("mnist_dvs", {"simulated": (1, 1, 1)}, "mnist_dvs_sim"),
+  ("mnist_dvs", {"download": True}, "nmnist, dvs_gesture, shd"),
+])  # fmt: skip
+def test_options_of_other_sources_are_refused(name, change, of):
+  options = recordings.Options(**change)
+  message = f"^{next(iter(change))}: is of {of}, not of {name}$"
+  with pytest.raises(ValueError, match=message):
+    recordings.load(name, "nowhere", options)
+
+
+def test_every_option_is_of_all_sources_or_of_some():
+  """A default that is given, in whatever form, is refused nowhere."""
+  common = {"dt_ms", "duration_s"}
+  assert set(recordings.Options._fields) == common | set(recordings.OF)
+  options = recordings.Options(digits=iter(range(10)), bounds=[801, 901])
+  assert recordings.resolve("shd", options).digits == tuple(range(10))
+
+
+def test_a_split_without_recordings_is_refused(folder):
+  _dvs(folder)
+  options = recordings.Options(duration_s=0.04, digits=(2, 7))
+  message = (
+    rf"{folder}: bounds \(801, 901\): expected .* validation, test, got none"
+    r" \(digit 2: 3 recordings, numbers 1\.\.3"
+  )
+  with pytest.raises(ValueError, match=message):
+    recordings.load("mnist_dvs", folder, options)
 
 
 @pytest.mark.parametrize("arguments, message", [

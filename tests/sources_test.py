@@ -153,7 +153,7 @@ def test_place_has_a_limit():
   assert all(isinstance(leaf, jax.Array) for leaf in placed)
   np.testing.assert_array_equal(placed.data, rows.data)
   with pytest.raises(
-    ValueError, match=f"at most {size - 1} bytes.*got {size}; use feed.stream"
+    ValueError, match=f"at most {size - 1} bytes.*got {size}; use feed.Stream"
   ):
     sources.place(rows, limit=size - 1)
 

@@ -56,11 +56,11 @@ def _write_gesture(folder, recordings, split="ibmGestureTest", dtype=np.int64):
     np.save(path, np.array(rows, dtype).reshape(-1, 4), allow_pickle=False)
 
 
-def _write_shd(folder, recordings, labels, split="test"):
+def _write_shd(folder, recordings, labels, split="test", times="f4"):
   path = folder / "SHD" / f"shd_{split}.h5"
   path.parent.mkdir(parents=True)
   with h5py.File(path, "w") as file:
-    for name, column, dtype in (("times", 0, "f4"), ("units", 1, "i8")):
+    for name, column, dtype in (("times", 0, times), ("units", 1, "i8")):
       group = file.require_group("spikes")
       kind = h5py.vlen_dtype(np.dtype(dtype))
       data = group.create_dataset(name, (len(recordings),), dtype=kind)
@@ -110,14 +110,48 @@ def test_dvs_gesture(tmp_path):
   }
 
 
-def test_shd(tmp_path):
-  recordings = [[(0.0125, 699), (0.2, 3)], [], [(0.031, 0), (1.5, 9)]]
-  _write_shd(tmp_path, recordings, [19, 4, 0], split="train")
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "u4", "f2", "f4", "u8"])
+def test_gestures_with_times_of_any_type(tmp_path, dtype):
+  """In the file's type a thousand times 250 ms might not be right."""
+  rows = [(0, 3, 0, 5), (4, 3, 1, 100), (127, 124, 1, 250)]
+  dtype = np.dtype(dtype)
+  _write_gesture(tmp_path, {("user01_lab", 7): rows}, dtype=dtype)
+  trains, _ = tonic_sources.load("dvs_gesture", tmp_path, "test", 5, 250)
+  want = {(0, 0, 0), (0, 19, 3), (0, 49, (31 * 32 + 31) * 2 + 1)}
+  assert _set_bits(trains, 2048) == want
+
+
+def test_kept_and_made_anew_after_a_change(tmp_path, monkeypatch):
+  _write_nmnist(tmp_path, {(3, "1"): [(0, 0, 0, 0)], (4, "1"): []})
+  load = lambda dt_ms=10, split="test": tonic_sources.load(
+    "nmnist", tmp_path, split, dt_ms, 30, cache_dir=tmp_path / "cache"
+  )
+  first, read = load(), tonic_sources._read
+  monkeypatch.setattr(tonic_sources, "_read", lambda *_: 1 / 0)
+  for a, b in zip(first, load(), strict=True):
+    np.testing.assert_array_equal(a, b, strict=True)
+  with pytest.raises(ValueError, match="division by zero"):
+    load(dt_ms=5)
+  _write_nmnist(tmp_path, {(3, "1"): [(0, 0, 0, 0)], (4, "1"): []}, "Train")
+  with pytest.raises(ValueError, match="division by zero"):
+    load(split="train")
+  monkeypatch.setattr(tonic_sources, "_read", read)
+  _write_nmnist(tmp_path, {(4, "1"): [(1, 0, 0, 0)]})
+  changed, labels = load()
+  assert _set_bits(changed, 2312) == {(0, 0, 0), (1, 0, 2)}
+  assert labels.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("times", ["f4", "f2"])
+def test_shd(tmp_path, times):
+  """The real file has its times as float16."""
+  recordings = [[(0.0126, 699), (0.2002, 3)], [], [(0.031, 0), (1.5, 9)]]
+  _write_shd(tmp_path, recordings, [19, 4, 0], split="train", times=times)
   trains, labels = tonic_sources.load("shd", tmp_path, "train", 2.5, 250)
   assert trains.shape == (3, 100, 88)
   assert labels.tolist() == [19, 4, 0]
   got = _set_bits(trains, 700)
-  # 200 ms is the edge of step 80; as float32 it is 3 ns later.
+  # 12.6 and 200.2 ms stay in steps 5 and 80 as float16, which has 1 in 2048.
   assert got == {(0, 5, 699), (0, 80, 3), (2, 12, 0)}
 
 
@@ -208,7 +242,10 @@ def test_rejects_damaged_nmnist(tmp_path):
 
 def test_rejects_damaged_gestures(tmp_path):
   # tonic would make 0 of 65536.
-  for row in ([128, 0, 1, 5], [0, -1, 1, 5], [0, 65536, 1, 5], [0, 0, 1, -5]):
+  for row in (
+    [128, 0, 1, 5], [0, -1, 1, 5], [0, 65536, 1, 5], [0, 0, 1, -5],
+    [0, 0, 2, 5], [0, 0, 1, 2**50],
+  ):  # fmt: skip
     _write_gesture(tmp_path, {("user01_lab", 0): [row]})
     _rejects(
       "dvs_gesture", tmp_path, r"user01_lab/0.npy: .*x and y in 0\.\.127"

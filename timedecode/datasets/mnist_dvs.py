@@ -27,7 +27,8 @@ from timedecode.datasets import mnist_dvs_files as files
 POLARITIES = ("both", "merged")
 CROP = (48, 48, 26, 26)  # Columns and rows 48..73.
 VALIDATION_FROM, TEST_FROM = 801, 901  # Numbers of recordings.
-_READER_VERSION = 1  # Part of the cache's key: other results, other number.
+_READER_VERSION = 2  # Part of the cache's key: other results, other number.
+_NAMED = 20  # Recordings that `describe` names of those left out or short.
 _BY_RECORDING = ("spikes", "labels", "numbers", "special", "late")
 
 
@@ -39,6 +40,8 @@ class Recordings(NamedTuple):
   special, late: int32 [M], events left out and moved, see `aedat.Recording`.
   empty: int32 [K, 2], digit and number of recordings without an event.
   cut: int32 [C, 2], digit and number of cuts that were left out.
+  short: int32 [S, 2], digit and number of recordings, of those that are there,
+    whose last event is before the end: they are silent after it.
   """
 
   spikes: np.ndarray
@@ -48,6 +51,7 @@ class Recordings(NamedTuple):
   late: np.ndarray
   empty: np.ndarray
   cut: np.ndarray
+  short: np.ndarray
 
 
 def _steps(dt_ms: float, duration_s: float) -> tuple[int, int]:
@@ -67,16 +71,18 @@ def _steps(dt_ms: float, duration_s: float) -> tuple[int, int]:
 def _bin_all(
   found: Iterator[files.Item], crop, shape, dt_us, num_steps
 ) -> Recordings:
-  rows, spikes, left_out = [], [], {"empty": [], "cut": []}
+  rows, spikes, named = [], [], {"empty": [], "cut": [], "short": []}
   for item in found:
     seen, special, late = item.recording
     if item.cut or not len(seen.x):
       place = "cut" if item.cut else "empty"
-      left_out[place].append((item.digit, item.number))
+      named[place].append((item.digit, item.number))
       continue
     rows.append((item.number, item.digit, special, late))
     cropped = events.crop(seen, *crop)
     start = seen.timestamp[0]
+    if seen.timestamp[-1] - start < dt_us * num_steps:
+      named["short"].append((item.digit, item.number))
     spikes.append(events.bin_events(cropped, shape, dt_us, num_steps, start))
   table = np.array(rows, np.int32).reshape(-1, 4)
   order = np.lexsort((table[:, 1], table[:, 0]))
@@ -87,7 +93,7 @@ def _bin_all(
   numbers, labels, special, late = table[order].T.copy()
   pairs = {
     name: np.array(sorted(which), np.int32).reshape(-1, 2)
-    for name, which in left_out.items()
+    for name, which in named.items()
   }
   return Recordings(packed, labels, numbers, special, late, **pairs)
 
@@ -172,7 +178,7 @@ def split(
 
   By default 1..800, 801..900 and 901..1000 of each digit: the official test
   set, and the end of the official training set for validation. Other bounds
-  are for a part of the data. `empty` and `cut` are handed on whole.
+  are for a part of the data. `empty`, `cut` and `short` are handed on whole.
 
   Raises:
     ValueError: bounds that don't ascend from 1.
@@ -187,20 +193,36 @@ def split(
   return train, validation, test
 
 
+def _named(pairs: np.ndarray) -> str:
+  """How many, and the first of them."""
+  names = [f"{number} of digit {digit}" for digit, number in pairs[:_NAMED]]
+  if len(pairs) > _NAMED:
+    names.append(f"and {len(pairs) - _NAMED} more")
+  return f"{len(pairs)}: recordings {', '.join(names)}"
+
+
 def describe(recordings: Recordings) -> str:
-  """What is there and what was left out, a line per digit and remark."""
+  """What `load` found and what not, a line per digit and remark.
+
+  A complete digit has the numbers 1..1000; a file without an event is empty
+  and not missing, one of which only a cut is there is missing.
+  """
   lines = []
   for digit in np.unique(recordings.labels):
     numbers = recordings.numbers[recordings.labels == digit]
-    first, last = numbers.min(), numbers.max()
+    known = len(numbers) + int((recordings.empty[:, 0] == digit).sum())
     lines.append(
-      f"digit {digit}: {len(numbers)} recordings, numbers {first}..{last}"
-      f" ({last - first + 1 - len(numbers)} of these not there)"
+      f"digit {digit}: {len(numbers)} recordings, numbers"
+      f" {numbers.min()}..{numbers.max()} ({files.NUM_RECORDINGS - known} of"
+      f" 1..{files.NUM_RECORDINGS} missing)"
     )
-  for name, pairs in (("empty", recordings.empty), ("cut", recordings.cut)):
-    if len(pairs):
-      named = ", ".join(f"{number} of digit {digit}" for digit, number in pairs)
-      lines.append(f"left out, {name}: {len(pairs)}: recordings {named}")
+  for name, what in (
+    ("empty", "left out, empty"),
+    ("cut", "left out, cut"),
+    ("short", "short, silent at the end"),
+  ):
+    if len(pairs := getattr(recordings, name)):
+      lines.append(f"{what}: {_named(pairs)}")
   for name, what in (("special", "left out"), ("late", "moved")):
     if count := int(getattr(recordings, name).sum()):
       lines.append(f"{count} {name} events {what}")

@@ -8,7 +8,6 @@ and the same for the scales 8 and 16, numbers 1..1000. Files named
 `..._qt<n>.aedat` are the beginnings of recordings (those seen last 0.2 s).
 """
 
-import hashlib
 import os
 import pathlib
 import re
@@ -165,11 +164,9 @@ def identity(
   data_dir: str | os.PathLike, scale: int, digits: Iterable[int]
 ) -> str:
   """A digest of the sources' names, sizes and times, not of their contents."""
-  lines = []
+  paths = []
   for digit in digits:
     source = _source(pathlib.Path(data_dir), digit, scale)
-    listed = sorted(source.iterdir()) if source.is_dir() else [source]
-    for file in filter(pathlib.Path.is_file, listed):
-      about = file.stat()
-      lines.append(f"{digit} {file.name} {about.st_size} {about.st_mtime_ns}")
-  return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    listed = source.iterdir() if source.is_dir() else [source]
+    paths += filter(pathlib.Path.is_file, listed)
+  return archives.identity(paths)

@@ -4,11 +4,15 @@ An example is a recording: x, y, polarity and timestamp of all its events on
 128x128 pixels, its label and its number. Splits go by number as in
 `mnist_dvs`: train 1..800, validation 801..900, test 901..1000 of each digit;
 one without recordings is left out, as are cuts and recordings without events.
-Importing this module imports tensorflow_datasets, which takes a second.
+Importing this module imports tensorflow_datasets, which takes a second. What
+prepares a set once, `prepare_once`, is also `mnist_tfds`'.
 """
 
+import contextlib
 import dataclasses
+import operator
 import os
+import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -101,9 +105,70 @@ class MnistDvs(tfds.core.GeneratorBasedBuilder):
       yield item.digit * (files.NUM_RECORDINGS + 1) + item.number, example
 
 
+def folder_of(data_dir, kind: type, config) -> pathlib.Path:
+  """Where TFDS keeps what a builder of this kind has prepared."""
+  folder = pathlib.Path(data_dir).expanduser()
+  return folder / kind.name / config.name / str(kind.VERSION)
+
+
+@contextlib.contextmanager
+def blaming(folder: pathlib.Path) -> Iterator[None]:
+  """Any error in here is a ValueError that names the prepared folder."""
+  try:
+    yield
+  except Exception as error:  # TFDS and array_record raise all kinds.
+    message = f"{folder}: half prepared or damaged, delete this folder: {error}"
+    raise ValueError(message) from error
+
+
+def prepare_once(data_dir, kind: type, config, manual_dir: str | os.PathLike):
+  """A builder whose set is there as array_record files, prepared if need be.
+
+  The set appears whole or not at all, whatever is interrupted or runs beside;
+  of several processes the first one's is kept.
+  """
+  folder = folder_of(data_dir, kind, config)
+  make = lambda: kind(data_dir=folder.parents[2], config=config)
+  if not folder.exists():
+    choice = {"manual_dir": manual_dir, "try_download_gcs": False}
+    try:
+      make().download_and_prepare(
+        download_config=tfds.download.DownloadConfig(**choice),
+        file_format="array_record",
+      )
+    except OSError:
+      if not folder.exists():  # Else another process was faster.
+        raise
+  with blaming(folder):
+    return make()
+
+
 def events_of(example: Mapping[str, Any]) -> Events:
   """The `Events` of an example, for `events.crop` and `events.bin_events`."""
   return Events(*(example[name] for name in Events._fields))
+
+
+class Recordings(Sequence):
+  """The examples of a split; damage is found where it is read, and named."""
+
+  def __init__(self, source: Sequence, split: str, folder: pathlib.Path):
+    self._source, self._split, self._folder = source, split, folder
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    index = range(len(self))[operator.index(index)]
+    return self.__getitems__([index])[0]
+
+  def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+    """Several at once."""
+    with blaming(self._folder):
+      found = self._source.__getitems__(indices)
+      for example in found:
+        if (number := int(example["number"])) not in SPLITS[self._split]:
+          raise ValueError(f"{self._split}: got recording {number}")
+      return found
 
 
 def load(
@@ -112,11 +177,12 @@ def load(
   *,
   scale: int = 4,
   digits: Iterable[int] = range(10),
-) -> dict[str, Sequence]:
+) -> dict[str, Recordings]:
   """Recordings of raw events, prepared once, then read in any order.
 
   What was prepared in `tfds_dir` is used again, whatever `data_dir` holds by
-  then: choose another folder, or delete it, after a change.
+  then: choose another folder, or delete it, after a change. Several processes
+  may call this at once.
 
   Args:
     data_dir: holds `grabbed_data<digit>`, folders or archives.
@@ -130,21 +196,21 @@ def load(
     integers.
 
   Raises:
-    ValueError: what `mnist_dvs_files.items` raises.
+    ValueError: what `mnist_dvs_files.items` raises, or prepared files that are
+      damaged, here or where an example is read.
   """
   chosen = config(scale, digits)
-  registered = chosen.name in MnistDvs.builder_configs  # These go by name.
-  builder = MnistDvs(
-    data_dir=os.fspath(tfds_dir),
-    config=chosen.name if registered else chosen,
-    file_format="array_record",
-  )
+  # TFDS takes its own object for a registered one alone.
+  chosen = MnistDvs.builder_configs.get(chosen.name, chosen)
+  folder = folder_of(tfds_dir, MnistDvs, chosen)
   # TFDS would tell of a folder that isn't there by an AssertionError.
-  if not os.path.exists(builder.data_path):
+  if not folder.exists():
     files.present(data_dir, scale, chosen.digits)
-  builder.download_and_prepare(
-    download_config=tfds.download.DownloadConfig(
-      manual_dir=os.fspath(data_dir), try_download_gcs=False
-    )
-  )
-  return {name: builder.as_data_source(name) for name in builder.info.splits}
+  builder = prepare_once(tfds_dir, MnistDvs, chosen, data_dir)
+  with blaming(folder):
+    if not builder.info.splits:
+      raise ValueError("expected a split, got none")
+    return {
+      name: Recordings(builder.as_data_source(name), name, folder)
+      for name in builder.info.splits
+    }

@@ -12,7 +12,6 @@ sizes and checksums are those that TFDS 4.9 has for its own MNIST; the digests
 of the unpacked files are widely published.
 """
 
-import contextlib
 import dataclasses
 import os
 import pathlib
@@ -23,6 +22,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from timedecode.datasets import idx
+from timedecode.datasets import mnist_dvs_tfds as shared
 
 _URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 
@@ -141,20 +141,6 @@ class MnistIdx(tfds.core.GeneratorBasedBuilder):
       yield i, {"image": image, "label": int(labels[i])}
 
 
-def _prepared(data_dir: str | os.PathLike, config: Config) -> pathlib.Path:
-  version = f"{MnistIdx.name}/{config.name}/{MnistIdx.VERSION}"
-  return _folders(data_dir)[0] / version
-
-
-@contextlib.contextmanager
-def _blaming(folder: pathlib.Path) -> Iterator[None]:
-  try:
-    yield
-  except Exception as error:  # TFDS and array_record raise all kinds.
-    message = f"{folder}: half prepared or damaged, delete this folder: {error}"
-    raise ValueError(message) from error
-
-
 def prepare(
   data_dir: str | os.PathLike,
   *,
@@ -162,10 +148,7 @@ def prepare(
   download: bool = False,
   config: Config = FULL,
 ) -> MnistIdx:
-  """Prepares MNIST as array_record files, once.
-
-  A prepared set appears whole or not at all, whatever is interrupted or runs
-  beside; of several processes the first one's is kept.
+  """Prepares MNIST as array_record files, see `mnist_dvs_tfds.prepare_once`.
 
   Args:
     data_dir: of TFDS; the set goes to `mnist_idx` in it.
@@ -182,23 +165,15 @@ def prepare(
     ValueError: a file or a prepared folder that is damaged or not MNIST.
     OSError, RuntimeError: nothing can be fetched, or written.
   """
-  folder, places = _prepared(data_dir, config), _folders(data_dir)
+  folder = shared.folder_of(data_dir, MnistIdx, config)
+  manual = pathlib.Path(manual_dir or data_dir).expanduser()
   if not folder.exists():
-    manual = pathlib.Path(manual_dir or data_dir).expanduser()
+    places = _folders(data_dir)
     if not manual.is_dir() or not any(manual.iterdir()):
       manual = places[0]  # TFDS wants one with something in it.
     _locate(config.splits, [manual, *places], download)
-    choice = {"manual_dir": manual, "try_download_gcs": False}
-    try:
-      MnistIdx(data_dir=places[0], config=config).download_and_prepare(
-        download_config=tfds.download.DownloadConfig(**choice),
-        file_format="array_record",
-      )
-    except OSError:
-      if not folder.exists():  # Else another process was faster.
-        raise
-  with _blaming(folder):
-    builder = MnistIdx(data_dir=places[0], config=config)
+  builder = shared.prepare_once(data_dir, MnistIdx, config, manual)
+  with shared.blaming(folder):
     for name, split in config.splits.items():
       if (count := len(builder.as_data_source(name))) != split.count:
         raise ValueError(f"{name}: expected {split.count}, got {count}")
@@ -227,10 +202,11 @@ def load_mnist(
     Training images uint8 [60000, 28, 28], 0..255, and labels int32 [60000],
     then the 10,000 of the test, all in the files' order. Raises as `prepare`.
   """
-  folder, splits = _prepared(data_dir, config), config.splits.items()
+  folder = shared.folder_of(data_dir, MnistIdx, config)
+  splits = config.splits.items()
   if download or folder.exists():
     builder = prepare(data_dir, download=download, config=config)
-    with _blaming(folder):
+    with shared.blaming(folder):
       pairs = [_load_prepared(builder.as_data_source(n), s) for n, s in splits]
   else:
     paths = _locate(config.splits, _folders(data_dir), download=False)

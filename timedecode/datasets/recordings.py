@@ -8,6 +8,7 @@ Whatever is slow is done once and kept in the cache folder.
 """
 
 import functools
+import hashlib
 import math
 import os
 from collections.abc import Iterable
@@ -20,6 +21,13 @@ from timedecode import datasets
 from timedecode.datasets import cache, mnist_dvs, packing, simulator, sources
 
 NAMES = ("mnist_dvs", "mnist_dvs_sim", "nmnist", "dvs_gesture", "shd")
+DURATIONS = (2.0, 2.0, 0.3, 2.0, 1.4)  # Seconds, where none are given.
+# Which sources an option is for; the others refuse it.
+OF = {
+  **dict.fromkeys(("scale", "polarity", "crop", "digits", "bounds"), NAMES[:1]),
+  "simulated": NAMES[1:2],
+  "download": NAMES[2:],
+}
 TARGETS = ("label", "prototype", "random")
 _SIMULATED_AT_ONCE = 50
 _SIMULATOR_VERSION = 1  # Part of the cache's key.
@@ -31,7 +39,8 @@ class Options(NamedTuple):
 
   Attributes:
     dt_ms: milliseconds per step.
-    duration_s: seconds kept of a recording, a whole number of steps.
+    duration_s: seconds kept of a recording, a whole number of steps; None:
+      the source's of `DURATIONS`, rounded to one.
     scale: of mnist_dvs: 4, 8 or 16.
     polarity: of mnist_dvs: 'both' or 'merged'.
     crop: of mnist_dvs: leftmost column, uppermost row, width, height.
@@ -42,17 +51,33 @@ class Options(NamedTuple):
   """
 
   dt_ms: float = 10.0
-  duration_s: float = 2.0
+  duration_s: float | None = None
   scale: int = 4
   polarity: str = "both"
   crop: tuple[int, int, int, int] = mnist_dvs.CROP
   digits: Iterable[int] = range(10)
-  bounds: tuple[int, int] = (
-    mnist_dvs.VALIDATION_FROM,
-    mnist_dvs.TEST_FROM,
-  )
+  bounds: tuple[int, int] = (mnist_dvs.VALIDATION_FROM, mnist_dvs.TEST_FROM)
   simulated: tuple[int, int, int] = (3600, 400, 1000)
   download: bool = False
+
+
+def resolve(name: str, options: Options) -> Options:
+  """The options with the source's own duration where none is given.
+
+  Raises:
+    ValueError: an option that isn't of this source differs from its default.
+  """
+  options = options._replace(digits=tuple(options.digits))
+  for option, names in OF.items():
+    given, default = getattr(options, option), getattr(Options(), option)
+    if name not in names and not np.array_equal(given, default):
+      raise ValueError(f"{option}: is of {', '.join(names)}, not of {name}")
+  if options.duration_s is not None:
+    return options
+  seconds, dt_ms = DURATIONS[NAMES.index(name)], options.dt_ms
+  if 1e-3 <= dt_ms < math.inf:  # Others are refused where they are used.
+    seconds = max(1, round(1e3 * seconds / dt_ms)) * dt_ms / 1e3
+  return options._replace(duration_s=seconds)
 
 
 def _load_mnist_dvs(data_dir, options):
@@ -66,6 +91,11 @@ def _load_mnist_dvs(data_dir, options):
     name: sources.Rows(part.spikes, part.labels)
     for name, part in zip(sources.SPLITS, parts, strict=True)
   }
+  if empty := [name for name, rows in splits.items() if not len(rows.labels)]:
+    raise ValueError(
+      f"{data_dir}: bounds {tuple(options.bounds)}: expected recordings for"
+      f" {', '.join(empty)}, got none ({mnist_dvs.describe(found)})"
+    )
   polarities = 2 if options.polarity == "both" else 1
   return splits, (options.crop[3], options.crop[2], polarities)
 
@@ -86,6 +116,7 @@ def simulate(
 
   Recording i is of image i and of key ``fold_in(key(seed), i)``.
   """
+  options = resolve("mnist_dvs_sim", options)
   many = _simulator(options.duration_s, options.dt_ms)
   keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(
     np.arange(len(images))
@@ -123,17 +154,18 @@ def _load_simulated(data_dir, options):
     part, count = digits[index], options.simulated[index]
     width = packing.packed_size(simulator.NUM_NEURONS)
     template = {"spikes": np.zeros((count, steps, width), np.uint8)}
+    images = part.images[:count]
     key = {
       "source": "mnist_dvs_sim", "split": name, "count": count,
+      "images": hashlib.sha256(images.tobytes()).hexdigest(),
+      "keys": jax.config.jax_default_prng_impl,
       "dt_ms": options.dt_ms, "duration_s": options.duration_s,
       "settings": list(simulator.Settings()), "version": _SIMULATOR_VERSION,
     }  # fmt: skip
-    found = cache.arrays(
-      datasets.cache_folder(), key, template,
-      lambda images=part.images[:count], seed=index: {
-        "spikes": simulate(images, seed, options)
-      },
-    )  # fmt: skip
+    make = lambda images=images, seed=index: {
+      "spikes": simulate(images, seed, options)
+    }
+    found = cache.arrays(datasets.cache_folder(), key, template, make)
     splits[name] = sources.Rows(found["spikes"], part.labels[:count])
   return splits, (simulator.SIDE, simulator.SIDE, 2)
 
@@ -141,12 +173,10 @@ def _load_simulated(data_dir, options):
 def _load_tonic(name, data_dir, options):
   from timedecode.datasets import tonic_sources
 
-  load = lambda split: sources.Rows(
-    *tonic_sources.load(
-      name, data_dir, split, options.dt_ms, 1e3 * options.duration_s,
-      download=options.download,
-    )
-  )  # fmt: skip
+  load = lambda split: sources.Rows(*tonic_sources.load(
+    name, data_dir, split, options.dt_ms, 1e3 * options.duration_s,
+    download=options.download, cache_dir=datasets.cache_folder(),
+  ))  # fmt: skip
   train, test = load("train"), load("test")
   count = len(train.labels)  # Files may be sorted by class: a random tenth.
   chosen = datasets.epoch_order(count, 0, 0)[: -(-count // _VALIDATION_EVERY)]
@@ -160,15 +190,20 @@ def _load_tonic(name, data_dir, options):
 
 
 def _targets(kind):
-  """Pictures are of the training images of 'mnist_5k'."""
+  """Pictures are of MNIST's training images, as 'mnist_5k' has them.
+
+  A prototype is the first image of its digit in MNIST's own order, whatever
+  split it falls into here; random ones are of the training split.
+  """
   if kind == "label":
     return sources.label_targets
-  train = datasets.load("mnist_5k").train
-  of_class = [train.images[train.labels == digit] for digit in range(10)]
   if kind == "random":
+    train = datasets.load("mnist_5k").train
+    of_class = [train.images[train.labels == digit] for digit in range(10)]
     return sources.random_targets(np.stack(of_class))
-  first = np.stack([pictures[0] for pictures in of_class])
-  return sources.prototype_targets(first / 255.0)
+  images, labels = datasets.mnist.load_5k(datasets.cache_folder())
+  first = [np.flatnonzero(labels == digit)[0] for digit in range(10)]
+  return sources.prototype_targets(images[first] / 255.0)
 
 
 def load(
@@ -185,12 +220,13 @@ def load(
     data_dir: where the originals lie; not needed by mnist_dvs_sim.
     options: `Options`.
     target: 'label', or for digits 'prototype' (one picture per class, float
-      [28, 28]) or 'random' (a random picture of the class).
+      [28, 28]: the first of MNIST's training images of the digit, in MNIST's
+      order) or 'random' (a random picture of the class).
     flat: inputs [T, B, N], else [T, B, height, width, polarities].
 
   Raises:
-    ValueError: an unknown name or target, options that don't fit, files that
-      are damaged (named).
+    ValueError: an unknown name or target, options that don't fit or are of
+      another source, a split without recordings, damaged files (named).
     FileNotFoundError, ImportError: see `tonic_sources.load`.
   """
   if name not in NAMES:
@@ -204,6 +240,7 @@ def load(
     )
   if data_dir is None and name != "mnist_dvs_sim":
     raise ValueError(f"data_dir: expected the folder of {name}, got none")
+  options = resolve(name, options)
   if name == "mnist_dvs":
     splits, shape = _load_mnist_dvs(data_dir, options)
   elif name == "mnist_dvs_sim":

@@ -8,7 +8,7 @@ turns gathered rows into inputs, targets and labels, inside the compiled step:
 
 Which rows a step takes follows from (seed, step) alone, see
 `datasets.batch_indices`, so a run can go on at any step. Rows that fit are
-kept on the device (`place`); others come from `feed.stream`.
+kept on the device (`place`); others come from `feed.Stream`.
 """
 
 from collections.abc import Callable
@@ -93,13 +93,13 @@ def place(rows: Rows, limit: int = 2**31) -> Rows:
     limit: bytes that they may take.
 
   Raises:
-    ValueError: they take more; `feed.stream` then brings them by batches.
+    ValueError: they take more; `feed.Stream` then brings them by batches.
   """
   size = nbytes(rows)
   if size > limit:
     raise ValueError(
       f"rows: expected at most {limit} bytes to keep on the device, got {size};"
-      " use feed.stream"
+      " use feed.Stream"
     )
   return jax.tree.map(jnp.asarray, rows)
 

@@ -1,17 +1,17 @@
-"""N-MNIST, DVS-Gesture and SHD, read by the package tonic, binned here.
+"""N-MNIST, DVS-Gesture and SHD, found by the package tonic, binned here.
 
 tonic is under the GPL, so it is an extra that nothing else needs, and it is
-imported where it is used. It reads the recordings; the bins are `events`',
-because tonic's own frames differ in number where a recording is short or
-empty. Where a set lies below the folder that is given is tonic's choice:
+imported where it is used. It reads the recordings, except DVS-Gesture's, whose
+times it would multiply by 1000 in the type of the file. The bins are `events`':
+tonic's frames differ in number where a recording is short or empty. Where a
+set lies below the folder that is given is tonic's choice:
 
   nmnist       NMNIST/{Train,Test}/<digit>/*.bin
   dvs_gesture  DVSGesture/{ibmGestureTrain,ibmGestureTest}/<user>/<class>.npy
   shd          SHD/{shd_train,shd_test}.h5
 
 Without ``download=True`` any number of recordings there will do, and nothing
-is fetched; tonic alone would fetch a whole set at once if it missed a file or
-the archive that the files came in.
+is fetched; tonic alone fetches a whole set if it misses any file of it.
 
 Sources: Orchard et al. 2015 (N-MNIST), Amir et al. 2017 (DVS-Gesture), Cramer
 et al. 2020 (SHD).
@@ -24,7 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from timedecode.datasets import events, packing
+from timedecode.datasets import archives, cache, events, packing
+
+_READER_VERSION = 1  # Part of the cache's key: other results, other number.
 
 
 class Source(NamedTuple):
@@ -85,6 +87,11 @@ def _steps(dt_ms: float, duration_ms: float) -> tuple[int, int]:
   return dt_us, num_steps
 
 
+def _place(name: str, data_dir, split: str) -> pathlib.Path:
+  source, folder = SOURCES[name], pathlib.Path(data_dir).expanduser()
+  return folder / source.reader / source.places[split]
+
+
 def _open(name: str, data_dir, split: str, download: bool) -> Any:
   """tonic's data set, which fetches nothing unless it is told to."""
   try:
@@ -97,8 +104,7 @@ def _open(name: str, data_dir, split: str, download: bool) -> Any:
     ) from error
   source = SOURCES[name]
   reader = getattr(datasets, source.reader)
-  data_dir = pathlib.Path(data_dir).expanduser()
-  place = data_dir / source.reader / source.places[split]
+  place = _place(name, data_dir, split)
   if not download:
     one_file = not source.pattern
     if not (place.is_file() if one_file else any(place.glob(source.pattern))):
@@ -107,51 +113,82 @@ def _open(name: str, data_dir, split: str, download: bool) -> Any:
         f"{split!r}. Put them there, or let tonic download the set with "
         "download=True"
       )
-    reader = type(
-      source.reader, (reader,), {"_check_exists": lambda self: True}
-    )
+    there = {"_check_exists": lambda self: True}
+    reader = type(source.reader, (reader,), there)
   try:
-    return reader(os.fspath(data_dir), train=split == "train")
+    return reader(os.path.expanduser(data_dir), train=split == "train")
   except (KeyError, OSError, ValueError) as error:
     raise ValueError(f"{place}: tonic cannot open it: {error}") from error
 
 
-def _check_file(name: str, path: str) -> None:
-  """What tonic would pass over: half an event, numbers beyond 16 bits."""
-  if name == "nmnist" and (size := os.path.getsize(path)) % 5:
+def _read_gesture(path: str) -> events.Events:
+  """A file's rows x, y, p and t in ms; tonic would wrap them to 16 bits."""
+  rows = np.load(path, allow_pickle=False)
+  if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
+    raise ValueError(
+      f"expected numbers x, y, p, t [E, 4], got {rows.dtype} {rows.shape}"
+    )
+  limits = (128, 128, 2, 2**40)  # Milliseconds: 35 years.
+  if rows.size and not (rows.min() >= 0 and (rows.max(0) < limits).all()):
+    raise ValueError(
+      "expected x and y in 0..127, p 0 or 1 and t from 0 on, got minima"
+      f" {rows.min(axis=0)} and maxima {rows.max(axis=0)}"
+    )
+  x, y, polarity, _ = rows.astype(np.int64).T
+  wide = rows[:, 3].astype(float if rows.dtype.kind == "f" else np.int64)
+  time = (1000 * wide).astype(np.int64)
+  return events.Events(x, y, polarity, time)
+
+
+def _read_other(dataset: Any, index: int) -> tuple[events.Events, int]:
+  """What tonic reads, which passes over half an event at the end."""
+  if dataset.data and (size := os.path.getsize(dataset.data[index])) % 5:
     raise ValueError(f"expected 5 bytes per event, got {size} bytes")
-  if name == "dvs_gesture":
-    rows = np.load(path, allow_pickle=False)
-    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
-      raise ValueError(
-        f"expected numbers x, y, p, t [E, 4], got {rows.dtype} {rows.shape}"
-      )
-    if rows.size and not (rows.min() >= 0 and rows[:, :2].max() < 128):
-      raise ValueError(
-        f"expected x and y in 0..127 and p, t from 0 on, got minima "
-        f"{rows.min(axis=0)} and maxima {rows.max(axis=0)}"
-      )
+  with np.errstate(invalid="ignore"):  # Times that are no numbers: see below.
+    recording, label = dataset[index]
+  time = recording["t"].astype(np.int64)
+  if time.size and time.min() < 0:
+    raise ValueError(f"expected times from 0 on, got {time.min()} us")
+  x, polarity = (recording[name].astype(np.int64) for name in "xp")
+  flat = "y" not in recording.dtype.names
+  y = np.zeros_like(x) if flat else recording["y"].astype(np.int64)
+  return events.Events(x, y, polarity, time), int(label)
 
 
 def _read(dataset: Any, index: int, name: str) -> tuple[events.Events, int]:
   """A recording in the neurons' coordinates, and its label."""
   source = SOURCES[name]
-  _check_file(name, dataset.data[index] if source.pattern else "")
-  with np.errstate(invalid="ignore"):  # Times that are no numbers: see below.
-    recording, label = dataset[index]
-  label = int(label)
-  if not 0 <= label < source.num_classes:
-    raise ValueError(
-      f"label: expected 0..{source.num_classes - 1}, got {label}"
-    )
-  time = recording["t"].astype(np.int64)
-  if time.size and time.min() < 0:
-    raise ValueError(f"expected times from 0 on, got {time.min()} us")
-  x = recording["x"].astype(np.int64) // source.pooling
-  y = np.zeros_like(x)
-  if "y" in recording.dtype.names:
-    y = recording["y"].astype(np.int64) // source.pooling
-  return events.Events(x, y, recording["p"].astype(np.int64), time), label
+  if name == "dvs_gesture":
+    path, label = dataset.data[index], dataset.targets[index]
+    recording = _read_gesture(path)
+  else:
+    recording, label = _read_other(dataset, index)
+  if not 0 <= label <= (last := source.num_classes - 1):
+    raise ValueError(f"label: expected 0..{last}, got {label}")
+  x, y = recording.x // source.pooling, recording.y // source.pooling
+  return recording._replace(x=x, y=y), label
+
+
+def _bin_all(
+  dataset: Any, name: str, split: str, dt_us: int, num_steps: int
+) -> dict[str, np.ndarray]:
+  """Trains and labels, as `load` returns them."""
+  source, order = SOURCES[name], range(len(dataset))
+  if source.pattern:  # tonic walks through folders as the system lists them.
+    order = sorted(order, key=dataset.data.__getitem__)
+  size = (len(order), num_steps, packing.packed_size(source.num_neurons))
+  trains = np.zeros(size, np.uint8)
+  labels = np.zeros(len(order), np.int32)
+  for row, index in enumerate(order):
+    try:
+      recording, labels[row] = _read(dataset, index, name)
+      trains[row] = events.bin_events(
+        recording, source.shape, dt_us, num_steps, source.start_us
+      )
+    except Exception as error:  # tonic checks nothing: any kind may come.
+      place = dataset.data[index] if source.pattern else source.places[split]
+      raise ValueError(f"{place}: recording {index}: {error}") from error
+  return {"trains": trains, "labels": labels}
 
 
 def load(
@@ -162,6 +199,7 @@ def load(
   duration_ms: float,
   *,
   download: bool = False,
+  cache_dir: str | os.PathLike | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
   """All recordings of a split as trains of the same length.
 
@@ -179,6 +217,8 @@ def load(
     dt_ms: step in milliseconds, a whole number of microseconds.
     duration_ms: length of the trains, T steps; a multiple of dt_ms.
     download: let tonic fetch the set if it misses any of it.
+    cache_dir: for the result, which is made anew when a file's name, size or
+      time of change differs; None: nothing is kept.
 
   Returns:
     Trains uint8 [M, T, ceil(N / 8)], for `packing.unpack`, and labels int32
@@ -197,19 +237,14 @@ def load(
     raise ValueError(f"split: expected 'train' or 'test', got {split!r}")
   dt_us, num_steps = _steps(dt_ms, duration_ms)
   dataset = _open(name, data_dir, split, download)
-  order = range(len(dataset))
-  if source.pattern:  # tonic walks through folders as the system lists them.
-    order = sorted(order, key=dataset.data.__getitem__)
-  bytes_per_step = packing.packed_size(source.num_neurons)
-  trains = np.zeros((len(order), num_steps, bytes_per_step), np.uint8)
-  labels = np.zeros(len(order), np.int32)
-  for row, index in enumerate(order):
-    try:
-      recording, labels[row] = _read(dataset, index, name)
-      trains[row] = events.bin_events(
-        recording, source.shape, dt_us, num_steps, source.start_us
-      )
-    except Exception as error:  # tonic checks nothing: any kind may come.
-      place = dataset.data[index] if source.pattern else source.places[split]
-      raise ValueError(f"{place}: recording {index}: {error}") from error
-  return trains, labels
+  make = lambda: _bin_all(dataset, name, split, dt_us, num_steps)
+  if cache_dir is None:
+    return tuple(make().values())
+  place = _place(name, data_dir, split)
+  paths = place.glob(source.pattern) if source.pattern else [place]
+  key = {
+    "source": archives.identity(paths), "data": name, "split": split,
+    "reader": _READER_VERSION, "options": [dt_us, num_steps],
+  }  # fmt: skip
+  found = cache.arrays(cache_dir, key, None, make)
+  return found["trains"], found["labels"]
