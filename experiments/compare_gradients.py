@@ -14,7 +14,8 @@ WARM_UP = 300  # Estimates that fill the memory of those that have one.
 
 
 def _estimates(built, params, batch, num, seed):
-  """Mean and summed variance of `num` estimates of the encoder's gradient."""
+  """Of `num` estimates of the encoder's gradient: the mean, the variance summed
+  over parameters, and that sum's standard error."""
 
   def one(state, key):
     keys = jax.random.split(key, BATCH)
@@ -23,12 +24,14 @@ def _estimates(built, params, batch, num, seed):
     return found.state, flat
 
   def add(carry, key):
-    state, mean, squares, count = carry
+    state, mean, squares, fourth, count = carry
     state, value = one(state, key)
     count += 1
     delta = value - mean
     mean += delta / count
-    return (state, mean, squares + jnp.vdot(delta, value - mean), count), None
+    square = jnp.vdot(delta, value - mean)
+    squares, fourth = squares + square, fourth + square**2
+    return (state, mean, squares, fourth, count), None
 
   @jax.jit
   def run(keys_before, keys):
@@ -37,23 +40,25 @@ def _estimates(built, params, batch, num, seed):
     if jax.tree.leaves(state):
       state, _ = jax.lax.scan(forget, state, keys_before)
     size = jax.eval_shape(one, state, keys[0])[1].shape
-    carry = (state, jnp.zeros(size), jnp.zeros(()), jnp.zeros(()))
+    carry = (state, jnp.zeros(size), *[jnp.zeros(())] * 3)
     return jax.lax.scan(add, carry, keys)[0][1:]
 
   key_before, key = jax.random.split(jax.random.key(seed))
   keys_before = jax.random.split(key_before, WARM_UP)
-  mean, squares, _ = run(keys_before, jax.random.split(key, num))
-  return np.asarray(mean, np.float64), float(squares) / (num - 1)
+  mean, squares, fourth, _ = run(keys_before, jax.random.split(key, num))
+  variance = float(squares) / (num - 1)
+  spread = max(float(fourth) / num - variance**2, 0.0)
+  return np.asarray(mean, np.float64), variance, (spread / num) ** 0.5
 
 
 class Rule(NamedTuple):
-  """built: `build.Built`; num_samples: trains per example and estimate."""
+  """built: `build.Built`; estimates: how many are made."""
 
   built: build.Built
-  num_samples: int
+  estimates: int
 
 
-def measure(trained, rules, reference_rule, reference) -> dict:
+def measure(trained, rules, reference) -> dict:
   """Rule -> relative bias, cosine, size and variance of its gradient.
 
   The bias is corrected for the noise of both means: the root of
@@ -63,9 +68,7 @@ def measure(trained, rules, reference_rule, reference) -> dict:
   Args:
     trained: `job.Job` whose parameters after 300 steps are the place.
     rules: name -> `Rule`.
-    reference_rule: an unbiased `Rule` with `bptt`.
-    reference: its samples per example; the others have a quarter as many
-      estimates.
+    reference: an unbiased `Rule` with `bptt`.
   """
   found = {}
   trained.train(0, {"here": TRAINED_STEPS}, found.__setitem__)
@@ -73,19 +76,19 @@ def measure(trained, rules, reference_rule, reference) -> dict:
   keys = build.example_keys(jax.random.key(0), BATCH)
   batch = build.encode_images(trained.config, trained.images[:BATCH], keys)
 
-  def estimate(rule, samples, seed):
-    num = max(2, samples // rule.num_samples)
-    return *_estimates(rule.built, params, batch, num, seed), num
+  def estimate(rule, seed):
+    return _estimates(rule.built, params, batch, rule.estimates, seed)
 
-  exact, noise, num = estimate(reference_rule, reference, 1)
-  noise /= num
+  exact, noise, _ = estimate(reference, 1)
+  noise /= reference.estimates
   power = exact @ exact - noise
   result = {}
   for name, rule in rules.items():
-    mean, variance, count = estimate(rule, rule.num_samples * reference // 4, 2)
-    error = (mean - exact) @ (mean - exact) - noise - variance / count
-    size_squared = mean @ mean - variance / count
-    clear = size_squared > variance / count  # Else its direction is noise.
+    mean, variance, error_of_variance = estimate(rule, 2)
+    own_noise = variance / rule.estimates
+    error = (mean - exact) @ (mean - exact) - noise - own_noise
+    size_squared = mean @ mean - own_noise
+    clear = size_squared > own_noise  # Else its direction is noise.
     result[name] = {
       "relative_bias": float(np.sqrt(max(error, 0.0) / power))
       if clear
@@ -95,8 +98,10 @@ def measure(trained, rules, reference_rule, reference) -> dict:
       else None,
       "relative_size": float(np.sqrt(size_squared / power)) if clear else None,
       "relative_variance": float(variance / power),
-      "estimates": count,
+      "standard_error_of_variance": float(error_of_variance / power),
+      "estimates": rule.estimates,
       "noise_of_reference": float(noise / power),
+      "noise": float(own_noise / power),
     }
     print(f"gradient of {name}: {result[name]}", flush=True)
   return result

@@ -77,8 +77,10 @@ def chosen_variants() -> dict[str, tuple[str, ...]]:
 def gradients(config, images):
   """Variant -> cosine, size and variance of its gradient."""
 
-  def rule(config, num_samples=1):
-    return compare_gradients.Rule(build.build(config, config.view), num_samples)
+  def rule(config):
+    return compare_gradients.Rule(
+      build.build(config, config.view), max(2, REFERENCE.value // 8)
+    )
 
   exact = config.copy_and_resolve_references()
   exact.estimator, exact.num_samples = "disarm", 8
@@ -89,8 +91,7 @@ def gradients(config, images):
   return compare_gradients.measure(
     job_lib.Job(config, images),
     {name: rule(variant) for name, variant in rules.items()},
-    rule(exact, 8),
-    REFERENCE.value,
+    rule(exact),
   )
 
 
