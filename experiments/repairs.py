@@ -28,7 +28,7 @@ BATCH = flags.DEFINE_integer("repair_batch", 16, "Examples per step.", 1)
 # The published rate is for a loss that is a mean over 784 pixels.
 PUBLISHED_RATE = 1e-3 / 784
 RATES = flags.DEFINE_list(
-  "repair_rates", ["1e-5", "1e-4"], "Tried beside the published one."
+  "repair_rates", ["1e-4"], "Tried beside the published one."
 )
 REFERENCE = flags.DEFINE_integer(
   "repair_reference", 10_000, "Samples of the exact gradient.", 16
