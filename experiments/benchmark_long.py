@@ -107,7 +107,7 @@ def contestants():
   result = {}
   for name, rule, remat in (
     ("bptt, stored", exact, 0), ("bptt, recomputed every 32", exact, 32),
-    ("bptt, recomputed every 70", exact, 70), ("local, stored", local, 0),
+    ("bptt, recomputed every 100", exact, 100), ("local, stored", local, 0),
   ):  # fmt: skip
     model = make_model(rule, remat)
     result[name] = model, stored_gradient(model), True
