@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app
 
-from experiments import build, checks, loop, options
+from experiments import build, checks, inputs, loop, options
+from timedecode.datasets import sources
 
 REPEATS = 15
 # Least passes over the parameters: weights read forward and backward,
@@ -84,11 +85,10 @@ def measure(config) -> dict:
   checks.validate(config)
   built = build.build(config, config.view)
   state = build.init_state(config, built)
-  splits = build.load_images(config)
-  images = jnp.asarray(splits.train.images)
-  indices = np.arange(config.batch_size, dtype=np.int32)
-  step = loop.make_step(config, built)
-  arguments = images, indices, jax.random.key(0)
+  source = inputs.load(config)
+  taken = sources.gather(source.rows("train"), slice(config.batch_size))
+  step = loop.make_step(source, built)
+  arguments = sources.place(taken), jax.random.key(0)
   flops = product_flops(jax.make_jaxpr(step)(state, *arguments, False).jaxpr)
   sizes = [leaf.nbytes for leaf in jax.tree.leaves(state.params)]
   traffic = PASSES * sum(sizes)

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from experiments import inputs
 from timedecode import (
   bottleneck,
-  coding,
+  channel,
   credit,
-  datasets,
   decoder,
   encoder,
   estimation,
@@ -26,8 +26,6 @@ from timedecode import (
   synapses,
   training,
 )
-
-NUM_PIXELS = 784
 
 
 def simple_estimator(config) -> estimation.Estimator:
@@ -83,16 +81,28 @@ def build_encoder(config) -> encoder.Encoder:
     synapse=synapses.lif_filter(gain=choices.gain),
     weight_scale=choices.weight_scale,
   )
-  if choices.kind == "dense":
-    layers = [encoder.dense(size, **options) for size in choices.hidden]
-    shape = (NUM_PIXELS,)
-  else:
-    layers = [encoder.convolutional(size, **options) for size in choices.hidden]
-    shape = (28, 28)
+  layer = {"dense": encoder.dense, "convolutional": encoder.convolutional}
+  layers = [layer[choices.kind](size, **options) for size in choices.hidden]
   return encoder.make_encoder(
-    shape, layers, choices.num_readout, lateral=choices.lateral,
-    credit=build_credit(config), remat_every=config.remat_every,
+    inputs.task(config).input_shape, layers, choices.num_readout,
+    lateral=choices.lateral, credit=build_credit(config),
+    remat_every=config.remat_every,
   )  # fmt: skip
+
+
+def build_view(config, view: str) -> Callable[[jax.Array], jax.Array]:
+  """What the decoder sees."""
+  options = {
+    "window": {"length": config.window}, "rate": {"scale": config.rate_scale}
+  }  # fmt: skip
+  return readout.view(view, **options.get(view, {}))
+
+
+def build_channel(config):
+  """Noise between spikes and decoder, None where there is none."""
+  if not config.channel_flip:
+    return None
+  return functools.partial(channel.binary_symmetric, flip=config.channel_flip)
 
 
 class Built(NamedTuple):
@@ -115,20 +125,19 @@ class Built(NamedTuple):
 
 def build(config, view: str) -> Built:
   """All parts for one view of the spikes."""
-  snn = build_encoder(config)
-  options = {}
+  snn, task, options = build_encoder(config), inputs.task(config), {}
   if config.decoder == "mlp":
     options["width"] = config.decoder_width or None
-  ann = decoder.make(config.decoder, NUM_PIXELS, **options)
-  view_options = {"length": config.window} if view == "window" else {}
+  ann = decoder.make(config.decoder, task.num_outputs, **options)
   losses = functools.partial(
     bottleneck.vdib,
     beta=config.beta,
+    distortion=bottleneck.DISTORTIONS[task.distortion],
     closed_form=config.information == "closed_form",
   )
   model = training.Model(
-    snn, ann.apply, readout.view(view, **view_options), losses,
-    build_prior(config),
+    snn, ann.apply, build_view(config, view), losses, build_prior(config),
+    build_channel(config),
   )  # fmt: skip
   parts = model, ann, build_optimizer(config), build_estimator(config, model)
   return Built(*parts, _make_init(config, *parts))
@@ -185,42 +194,3 @@ def _make_init(config, model, ann, optimizer, estimator):
 def init_state(config, built: Built) -> training.TrainState:
   """Parameters from the seed, at step 0."""
   return built.init(jax.random.key(config.seed))
-
-
-def _shift(image, key, max_shift):
-  """The image moved by up to `max_shift` pixels each way, zeros moved in."""
-  offset = jax.random.randint(key, (2,), 0, 2 * max_shift + 1)
-  padded = jnp.pad(image, max_shift)
-  return jax.lax.dynamic_slice(padded, tuple(offset), image.shape)
-
-
-def load_images(config) -> datasets.Splits:
-  """The images that a configuration names."""
-  choices = config.data
-  return datasets.load(
-    choices.source, choices.split_seed, choices.data_dir, choices.download
-  )
-
-
-def encode_images(config, images, keys, max_shift=0):
-  """Images uint8 [B, 28, 28] -> spikes [T, B, ...], targets [B, 784]."""
-
-  def one(image, key):
-    key_shift, key_code = jax.random.split(key)
-    values = image.astype(jnp.float32) / 255.0
-    if max_shift:
-      values = _shift(values, key_shift, max_shift)
-    if config.encoder.kind == "dense":
-      values = values.reshape(-1)
-    if config.data.coding == "latency":
-      spikes = coding.latency_encode(values, config.num_steps)
-    else:
-      spikes = coding.rate_encode(key_code, values, config.num_steps)
-    return spikes, values.reshape(-1)
-
-  return jax.vmap(one, out_axes=(1, 0))(images, keys)
-
-
-def example_keys(key, batch_size):
-  """One key per position in the global batch."""
-  return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(batch_size))

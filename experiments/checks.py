@@ -3,11 +3,11 @@
 import functools
 import math
 
-from experiments import build
+from experiments import build, inputs
 from timedecode import (
   bottleneck,
+  channel,
   credit,
-  datasets,
   estimators,
   priors,
   published,
@@ -23,7 +23,10 @@ CHOICES = {
   "decoder": ("linear", "mlp", "conv"),
   "view": ("full", "window", "rate", "first_spike"),
   "baseline_view": ("", "full", "window", "rate", "first_spike"),
-  "data.source": datasets.SOURCES,
+  "data.source": inputs.SOURCES,
+  "data.target": inputs.TARGETS,
+  "data.scale": (4, 8, 16),
+  "data.polarity": ("both", "merged"),
   "data.coding": ("latency", "rate"),
   "encoder.kind": ("dense", "convolutional"),
   "encoder.gain": ("unit", "published"),
@@ -58,7 +61,9 @@ def validate(config) -> None:
     if not math.isfinite(value) or value < least:
       raise ValueError(f"config.{name}: expected >= {least}, got {value}")
   bottleneck.check_beta(config.beta)
+  channel.check_flip(config.channel_flip)
   _positive(config)
+  inputs.check(config)
   build.build_prior(config)
   for name in ("optimizer.final_fraction", "optimizer.warmup_fraction"):
     if not 0 <= field(config, name) <= 1:
@@ -97,12 +102,17 @@ def _check_combinations(config):
       "config.remat_every: expected 0 with online_chunk, which stores nothing"
       f" to compute again, got {config.remat_every}"
     )
+  if config.online_chunk and config.channel_flip:
+    raise ValueError(
+      "config.channel_flip: expected 0 with online_chunk, got"
+      f" {config.channel_flip}"
+    )
 
 
 def _positive(config):
   for name in (
     "optimizer.learning_rate", "encoder.weight_scale", "temperature",
-    "final_temperature",
+    "final_temperature", "rate_scale", "data.dt_ms",
   ):  # fmt: skip
     value = field(config, name)
     if not (math.isfinite(value) and value > 0):

@@ -17,7 +17,6 @@ import pathlib
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
@@ -26,12 +25,12 @@ from experiments import (
   checks,
   compare_gradients,
   compare_report,
+  inputs,
   options,
   scoring,
 )
 from experiments import job as job_lib
-from timedecode import credit, datasets
-from timedecode import judge as judge_lib
+from timedecode import credit
 
 SIZES = flags.DEFINE_list("sizes", ["8", "32"], "Readout neurons.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Seeds per rule, >= 2.", 2)
@@ -130,14 +129,11 @@ def run(config, folder):
        "learning_rates": rates, "reference": REFERENCE.value,
        "rules": rules, "sizes": sizes},
   )  # fmt: skip
-  splits = build.load_images(config)
-  judge_params = judge_lib.load_or_train(
-    splits.train, datasets.cache_folder(), config.judge_epochs
-  ).params
-  images = jnp.asarray(splits.train.images)
+  source = inputs.load(config)
+  judge_params = inputs.judge(config, source)
   job = functools.cache(
     lambda name, size, rate: job_lib.Job(
-      configure(config, everything[name], size, rate), images
+      configure(config, everything[name], size, rate), source
     )
   )
   gradient_rule = lambda name, estimates: compare_gradients.Rule(
@@ -148,7 +144,7 @@ def run(config, folder):
   )
   evaluator = functools.cache(
     lambda size: scoring.make_evaluator(
-      configure(config, {}, size, rates[0]), config.view
+      configure(config, {}, size, rates[0]), config.view, source
     )
   )
   costs = {
@@ -176,7 +172,7 @@ def run(config, folder):
       def visit(reading, params):
         readings[reading] = {
           split: evaluator(size)(
-            judge_params, params, getattr(splits, split), jax.random.key(seed)
+            judge_params, params, source.rows(split), jax.random.key(seed)
           )[0]
           for split in ("validation", "test")
         }

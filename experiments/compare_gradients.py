@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build
+from experiments import build, inputs
+from timedecode.datasets import sources
 
 BATCH = 16  # Training images whose gradient is estimated.
 TRAINED_STEPS = 300
@@ -73,8 +74,9 @@ def measure(trained, rules, reference) -> dict:
   found = {}
   trained.train(0, {"here": TRAINED_STEPS}, found.__setitem__)
   params = found["here"]
-  keys = build.example_keys(jax.random.key(0), BATCH)
-  batch = build.encode_images(trained.config, trained.images[:BATCH], keys)
+  keys = inputs.example_keys(jax.random.key(0), BATCH)
+  rows = sources.gather(trained.source.rows("train"), slice(BATCH))
+  batch = trained.source.decode(rows, keys)[:2]
 
   def estimate(rule, seed):
     return _estimates(rule.built, params, batch, rule.estimates, seed)

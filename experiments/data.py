@@ -13,16 +13,13 @@ import os
 import pathlib
 import time
 
-import jax
-import jax.numpy as jnp
 from absl import app, flags
 
-from experiments import data_contents
-from timedecode import coding, datasets
-from timedecode.datasets import mnist_dvs, recordings, sources
+from experiments import data_checks, data_contents
+from timedecode import datasets
+from timedecode.datasets import coded_images, mnist_dvs, recordings, sources
 
 NAMES = (*datasets.SOURCES, *recordings.NAMES, "blobs")
-CODINGS = ("latency", "rate")
 _TONIC = recordings.OF["download"]
 _FILES = ("mnist_5k_official", "mnist", "mnist_dvs", *_TONIC)
 # Which sources a flag is for; the others refuse it.
@@ -109,9 +106,10 @@ def check(values: flags.FlagValues) -> recordings.Options:
     raise ValueError(f"data_dir: expected the folder of {name}, got none")
   if folder and not (values.download or os.path.isdir(_expand(folder))):
     raise ValueError(f"data_dir: expected a folder, got {folder!r}")
-  if values.coding not in CODINGS:
+  if values.coding not in coded_images.CODINGS:
     raise ValueError(
-      f"coding: expected one of {', '.join(CODINGS)}, got {values.coding!r}"
+      f"coding: expected one of {', '.join(coded_images.CODINGS)}, got"
+      f" {values.coding!r}"
     )
   if values.num_steps < 2:
     raise ValueError(f"num_steps: expected at least 2, got {values.num_steps}")
@@ -139,16 +137,8 @@ def load(values: flags.FlagValues, options: recordings.Options):
   if name in recordings.NAMES:
     return recordings.load(name, folder or None, options, flat=False)
 
-  def one(image, key):
-    pixels = image.astype(jnp.float32) / 255.0
-    if values.coding == "latency":
-      return coding.latency_encode(pixels, values.num_steps), pixels
-    return coding.rate_encode(key, pixels, values.num_steps), pixels
-
-  return sources.images(
-    datasets.load(name, 0, folder, values.download),
-    jax.vmap(one, out_axes=(1, 0)), (28, 28), values.num_steps,
-  )  # fmt: skip
+  splits = datasets.load(name, 0, folder, values.download)
+  return coded_images.load(splits, values.coding, values.num_steps, flat=False)
 
 
 def left_out(values, options: recordings.Options) -> list[str]:
@@ -183,12 +173,17 @@ def text(report: dict) -> str:
       counts = found["per_class"].items()
       each = ", ".join(f"{label}: {count:,}" for label, count in counts)
       lines.append(f"  per class: {each}")
+    if report["expected"]:
+      count = report["expected"][split]
+      lines.append(f"  {data_checks.missing(found['examples'], count)}")
   if report["held_out_also_in_training"] is not None:
     lines.append(
       "held-out examples that are also for training:"
       f" {report['held_out_also_in_training']:,}"
     )
   lines += [f"files: {line}" for line in report["files"]]
+  if report["checked"]:
+    lines.append(f"checked: {report['checked']}")
   lines.append(f"picture: {report['picture']}; {report['seconds']:.1f} s")
   return "\n".join(lines)
 
@@ -209,8 +204,9 @@ def run(values: flags.FlagValues) -> dict:
   if not os.access(folder, os.W_OK):
     raise ValueError(f"output: {folder} can't be written")
   source = load(values, options)
-  found, spikes = data_contents.statistics(source)
   binned = source.name in recordings.NAMES
+  checked = data_checks.check(source) if binned else None
+  found, spikes = data_contents.statistics(source)
   dt_ms = options.dt_ms if binned else None
   picture = folder / f"data-{source.name}.png"
   name = source.name
@@ -226,6 +222,8 @@ def run(values: flags.FlagValues) -> dict:
     "splits": found,
     "held_out_also_in_training": data_contents.also_in_training(source),
     "files": left_out(values, options),
+    "expected": data_checks.expected(name, options) if binned else None,
+    "checked": checked,
     "picture": str(picture),
     "seconds": time.perf_counter() - start,
   }

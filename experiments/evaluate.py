@@ -11,14 +11,12 @@ import pathlib
 from absl import app
 from ml_collections import ConfigDict
 
-from experiments import build, checks, finish, loop, options, workdir
+from experiments import checks, finish, inputs, loop, options, workdir
 from experiments.configs import base
-from timedecode import datasets
-from timedecode import judge as judge_lib
 
 
 def load(folder: pathlib.Path):
-  """(configuration, view -> `loop.Run`, images) of the run in `folder`."""
+  """(configuration, view -> `loop.Run`, source) of the run in `folder`."""
   stored = workdir.read_config(folder)
   config = base.get_config()
   names = sorted({*workdir.flat(stored)} ^ {*workdir.flat(config.to_dict())})
@@ -28,31 +26,27 @@ def load(folder: pathlib.Path):
     )
   config = ConfigDict(stored)
   checks.validate(config)
+  source = inputs.load(config)
   runs = {
-    view: loop.prepare(config, view, place)
+    view: loop.prepare(config, view, place, source)
     for view, place in workdir.places(config, folder).items()
   }
   for run in runs.values():
     if not int(run.state.step):
       raise ValueError(f"workdir: {run.folder} holds no checkpoint")
-  return config, runs, build.load_images(config)
+  return config, runs, source
 
 
 def evaluate(folder: pathlib.Path) -> dict:
   """View -> test figures of the run in `folder`."""
-  config, runs, splits = load(folder)
-  judge_params = judge_lib.load_or_train(
-    splits.train, datasets.cache_folder(), config.judge_epochs
-  ).params
-  clean = finish.clean_accuracy(judge_params, splits.test)
-  result = {}
+  config, runs, source = load(folder)
+  judge_params, result = inputs.judge(config, source), {}
   for view, run in runs.items():
-    figures, _ = finish.judge_test(config, splits, judge_params, run)
+    figures, _ = finish.judge_test(config, source, judge_params, run)
     result[view] = figures | {
       "step": int(run.state.step),
-      "data_source": splits.source,
+      "data_source": source.name,
       "split": "test",
-      "judge_clean_accuracy": clean,
     }
   return result
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build
-from timedecode import judge as judge_lib
+from experiments import inputs
 from timedecode import plots
+from timedecode.datasets import sources
 
 LABELS = {
   "full": "learned time decoding",
@@ -19,120 +19,153 @@ LABELS = {
 }
 
 
-def judge_test(config, splits, judge_params, run):
-  """Test figures with `eval_samples` samples of y; also reconstructions."""
+FIGURES = (  # Of the summary, where the task has them.
+  "judge_accuracy", "judge_clean_accuracy", "accuracy", "distortion",
+  "pixel_cross_entropy", "mean_squared_error", "psnr_db",
+)  # fmt: skip
+
+
+def judge_test(config, source, judge_params, run):
+  """Test figures with `eval_samples` samples of y; also what was decoded."""
   key = jax.random.key(config.seed + 2)
   return run.evaluate(
-    judge_params, run.state.params, splits.test, key, config.eval_samples
-  )
+    judge_params, run.state.params, source.rows("test"), key,
+    config.eval_samples,
+  )  # fmt: skip
 
 
-def clean_accuracy(judge_params, data) -> float:
-  """The judge's accuracy on the clean images themselves."""
-  images = np.asarray(data.images, np.float32) / 255.0
-  return float(judge_lib.accuracy(judge_params, images, data.labels))
-
-
-def summarise(config, splits, seconds, figures, baseline, clean, versions):
+def summarise(config, source, seconds, figures, baseline, versions):
   """The summary of a run: what was done and how good it is."""
   seen = config.steps * config.batch_size
+  kept = {name: figures[name] for name in FIGURES if name in figures}
   return {
     "task": config.name,
-    "data_source": splits.source,
-    "split": f"test, {len(splits.test.images)} images,"
+    "data_source": source.name,
+    "split": f"test, {source.size('test')} examples,"
     f" {config.eval_samples} samples of y each",
     "seed": config.seed,
     "steps": config.steps,
     "examples_seen": seen,
     "train_seconds": seconds,
     "examples_per_second": seen / max(seconds, 1e-9),
-    "judge_accuracy": figures["judge_accuracy"],
-    "judge_clean_accuracy": clean,
-    "pixel_cross_entropy": figures["pixel_cross_entropy"],
-    "mean_squared_error": figures["mean_squared_error"],
-    "psnr_db": figures["psnr_db"],
+    **kept,
     "information_bits_per_example": figures["information_bits"],
     "information_bits_per_spike": figures["information_bits_per_spike"],
     "readout_spikes_per_example": figures["readout_spikes_per_example"],
     "hidden_rate": figures["hidden_rate"],
     "readout_rate": figures["readout_rate"],
     "baseline_view": config.baseline_view or None,
-    "baseline_judge_accuracy": baseline and baseline["judge_accuracy"],
-    "baseline_pixel_cross_entropy": baseline
-    and baseline["pixel_cross_entropy"],
+    **{
+      f"baseline_{name}": baseline and baseline[name]
+      for name in ("judge_accuracy", "accuracy", "pixel_cross_entropy")
+      if name in figures
+    },
     "versions": versions,
   }
 
 
-def finish(config, splits, judge_params, runs, folder, versions) -> dict:
+def finish(config, source, judge_params, runs, folder, versions) -> dict:
   """Judges every trained model on the test set, draws, and sums up.
 
   Args:
     config: of the run.
-    splits: `datasets.Splits`.
-    judge_params: of the judge.
+    source: `sources.Source`.
+    judge_params: of the judge, None for labels.
     runs: view -> `loop.Run`, the learned one first.
     folder: of the results.
     versions: package -> version, for the summary.
   """
   figures, decoded = {}, {}
   for view, run in runs.items():
-    figures[view], decoded[view] = judge_test(config, splits, judge_params, run)
-  clean = clean_accuracy(judge_params, splits.test)
+    figures[view], decoded[view] = judge_test(config, source, judge_params, run)
   summary = summarise(
-    config, splits, runs[config.view].seconds, figures[config.view],
-    figures.get(config.baseline_view), clean, versions,
+    config, source, runs[config.view].seconds, figures[config.view],
+    figures.get(config.baseline_view), versions,
   )  # fmt: skip
-  draw(config, splits, runs, decoded, folder / "figures")
+  draw(config, source, runs, decoded, folder / "figures")
   (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
   for view, found in figures.items():
-    print(
-      f"test, {splits.source}: {LABELS[view]}: judge accuracy"
-      f" {found['judge_accuracy']:.3f} (on clean images {clean:.3f}),"
-      f" distortion {found['pixel_cross_entropy']:.4f} nats/pixel,"
-      f" squared error {found['mean_squared_error']:.4f},"
-      f" information {found['information_bits']:.1f} bits/example,"
-      f" {found['readout_spikes_per_example']:.1f} spikes/example"
-    )
+    print(f"test, {inputs.describe(config)}: {LABELS[view]}: {in_words(found)}")
   return summary
 
 
-def draw(config, splits, runs, decoded, place: pathlib.Path) -> None:
-  """Reconstructions of ten digits, a raster and the learning curves."""
+def in_words(figures: dict) -> str:
+  """What a person wants to read of a test."""
+  if "accuracy" in figures:
+    quality = (
+      f"accuracy {figures['accuracy']:.3f},"
+      f" distortion {figures['distortion']:.3f} nats"
+    )
+  else:
+    quality = (
+      f"judge accuracy {figures['judge_accuracy']:.3f} (on clean images"
+      f" {figures['judge_clean_accuracy']:.3f}),"
+      f" distortion {figures['pixel_cross_entropy']:.4f} nats/pixel,"
+      f" squared error {figures['mean_squared_error']:.4f}"
+    )
+  return (
+    f"{quality}, information {figures['information_bits']:.1f} bits/example,"
+    f" {figures['readout_spikes_per_example']:.1f} spikes/example"
+  )
+
+
+def draw(config, source, runs, decoded, place: pathlib.Path) -> None:
+  """Reconstructions of a test example per class, a raster, learning curves."""
   place.mkdir(exist_ok=True)
-  chosen = [int(np.argmax(splits.test.labels == digit)) for digit in range(10)]
-  originals = splits.test.images[chosen] / 255.0
-  rows = {LABELS[view]: found[chosen] for view, found in decoded.items()}
-  name = f"{config.name}, {config.encoder.num_readout} readout neurons"
-  title = f"{name}: test images of {splits.source}, one sample of y each"
-  plots.reconstructions(place / "reconstructions.png", originals, rows, title)
-  curves = {LABELS[view]: run.rows for view, run in runs.items()}
+  metric, name = inputs.task(config).metric, inputs.describe(config)
+  rows = source.rows("test")
+  chosen = np.unique(rows.labels, return_index=True)[1]
+  title = f"{config.name}, {config.encoder.num_readout} readout neurons"
+  batch = jax.jit(source.decode)(
+    jax.tree.map(jnp.asarray, sources.gather(rows, chosen)),
+    inputs.example_keys(jax.random.key(config.seed + 3), len(chosen)),
+  )
+  if metric == "judge_accuracy":
+    draw_reconstructions(
+      config, batch, {LABELS[v]: d[chosen] for v, d in decoded.items()},
+      place / "reconstructions.png",
+      f"{title}: test examples of {name}, one sample of y each",
+    )  # fmt: skip
   plots.learning_curves(
     place / "learning_curves.png",
-    curves,
-    f"{name}: {len(splits.validation.images)} validation images of"
-    f" {splits.source}",
+    {LABELS[view]: run.rows for view, run in runs.items()},
+    f"{title}: {source.size('validation')} validation examples of {name}",
+    metric,
   )
-  title = f"{name}: a test image of {splits.source}, one sample of y"
-  run = runs[config.view]
-  draw_raster(config, splits, run, chosen[3], place / "raster.png", title)
+  draw_raster(
+    config, batch, runs[config.view], min(3, len(chosen) - 1),
+    place / "raster.png", f"{title}: a test example of {name}, one sample of y",
+  )  # fmt: skip
 
 
-def draw_raster(config, splits, run, index, path, title) -> None:
-  """All spikes of one test image."""
+def draw_reconstructions(config, batch, decoded, path, title) -> None:
+  """Originals, or events summed over time above targets, and the decoded."""
+  targets = np.asarray(batch.targets).reshape(-1, 28, 28)
+  if inputs.is_coded(config):
+    plots.reconstructions(path, {"original": targets} | decoded, title)
+    return
+  height, width = inputs.sensor_shape(config)[:2]
+  events = np.asarray(jnp.sum(batch.inputs, axis=0))
+  events = events.reshape(len(targets), height, width, -1).sum(-1)
+  events /= np.maximum(events.max((1, 2), keepdims=True), 1)
+  named = {"summed events": events, "target": targets}
+  plots.reconstructions(path, named | decoded, title)
+
+
+def draw_raster(config, batch, run, index, path, title) -> None:
+  """All spikes of one example, and what is decoded of them."""
   model, params = run.built.model, run.state.params
-  keys = build.example_keys(jax.random.key(config.seed + 3), 1)
-  images = splits.test.images[index : index + 1]
-  inputs, target = build.encode_images(config, images, keys)
-  sample = jax.jit(model.encoder.sample)(params.encoder, inputs[:, 0], keys[0])
+  key = jax.random.key(config.seed + 3)
+  x = batch.inputs[:, index]
+  sample = jax.jit(model.encoder.sample)(params.encoder, x, key)
   outputs = model.decode(params.decoder, model.view(sample.spikes))
   flat = lambda spikes: np.asarray(spikes).reshape(len(spikes), -1)
-  plots.raster(
-    path,
-    flat(inputs[:, 0]),
-    [flat(hidden) for hidden in sample.hidden],
-    np.asarray(sample.spikes),
-    np.asarray(target[0]).reshape(28, 28),
-    np.asarray(jax.nn.sigmoid(jnp.asarray(outputs))).reshape(28, 28),
-    title,
-  )
+  pictures = {}
+  if inputs.task(config).metric == "judge_accuracy":
+    name = "original" if inputs.is_coded(config) else "target"
+    pictures = {
+      name: np.asarray(batch.targets[index]).reshape(28, 28),
+      "reconstruction": np.asarray(jax.nn.sigmoid(outputs)).reshape(28, 28),
+    }
+  hidden = [flat(spikes) for spikes in sample.hidden]
+  plots.raster(path, flat(x), hidden, flat(sample.spikes), pictures, title)

@@ -8,16 +8,18 @@ import jax
 
 from experiments import build, loop
 from timedecode import datasets
+from timedecode.datasets import feed, sources
 
 
 class Job:
   """A rule at a size and a learning rate, compiled once for all seeds."""
 
-  def __init__(self, config, images):
-    self.config, self.images = config, images
+  def __init__(self, config, source):
+    self.config, self.source = config, source
     self.built = build.build(config, config.view)
-    arguments = self.fresh(0), images, self.indices(0, 0), jax.random.key(0)
-    step = loop.make_step(config, self.built)
+    self.first = self.rows(0)
+    arguments = self.fresh(0), self.first, jax.random.key(0)
+    step = loop.make_step(source, self.built)
     self.step = step.lower(*arguments, False).compile()
     self.times = []
 
@@ -27,18 +29,18 @@ class Job:
     config.seed = seed
     return build.init_state(config, self.built)
 
-  def indices(self, seed, step):
-    """Which images a step learns from."""
-    size = self.config.batch_size
-    return datasets.batch_indices(len(self.images), size, seed, step)
+  def rows(self, seed):
+    """What the first step learns from."""
+    size, count = self.config.batch_size, self.source.size("train")
+    indices = datasets.batch_indices(count, size, seed, 0)
+    rows = sources.gather(self.source.rows("train"), indices)
+    return sources.place(rows)
 
   def tick(self, state):
     """One timed step; returns the state after it."""
     start = time.perf_counter()
     state, _ = jax.block_until_ready(
-      self.step(
-        state, self.images, self.indices(0, 0), jax.random.key(0), False
-      )
+      self.step(state, self.first, jax.random.key(0), False)
     )
     self.times.append(time.perf_counter() - start)
     return state
@@ -46,12 +48,14 @@ class Job:
   def train(self, seed, milestones, visit):
     """Calls ``visit(name, params)`` after its number of steps."""
     state, key = self.fresh(seed), jax.random.key(seed + 1)
-    for index in range(max(milestones.values())):
-      indices = self.indices(seed, index)
-      state, _ = self.step(state, self.images, indices, key, False)
-      for name, steps in milestones.items():
-        if index + 1 == steps:
-          visit(name, state.params)
+    rows, size = self.source.rows("train"), self.config.batch_size
+    last = max(milestones.values())
+    with feed.batches(rows, size, seed, 0, last) as batches:
+      for index, batch in batches:
+        state, _ = self.step(state, batch, key, False)
+        for name, steps in milestones.items():
+          if index + 1 == steps:
+            visit(name, state.params)
 
 
 def claim(folder: pathlib.Path, settings: dict) -> None:

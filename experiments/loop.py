@@ -7,31 +7,33 @@ import time
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, scoring
-from timedecode import checkpoint, datasets, metrics, training
+from experiments import build, inputs, scoring
+from timedecode import checkpoint, metrics, training
+from timedecode.datasets import feed
 
 
 class NonFiniteLossError(RuntimeError):
   """The loss of a training step was infinite or not a number."""
 
 
-def make_step(config, built):
-  """The compiled step: (state, all images, indices, root key, diagnose)."""
+def make_step(source, built):
+  """The compiled step: (state, rows of a batch, root key, diagnose)."""
   train_step = training.make_train_step(
     built.model, built.estimator, built.optimizer
   )
 
   @functools.partial(jax.jit, donate_argnums=0)
-  def step(state, images, indices, key, diagnose):
-    keys = build.example_keys(jax.random.fold_in(key, state.step), len(indices))
+  def step(state, rows, key, diagnose):
+    step_key = jax.random.fold_in(key, state.step)
+    keys = inputs.example_keys(step_key, len(rows.labels))
     halves = jax.vmap(jax.random.split)(keys)
-    inputs, targets = build.encode_images(
-      config, images[indices], halves[:, 0], config.data.max_shift
+    rows = source.augment(rows, halves[:, 0])
+    batch = source.decode(rows, halves[:, 0])
+    return train_step(
+      state, batch.inputs, batch.targets, halves[:, 1], diagnose
     )
-    return train_step(state, inputs, targets, halves[:, 1], diagnose)
 
   return step
 
@@ -122,7 +124,7 @@ class Run(NamedTuple):
   rows: list[dict]
 
 
-def prepare(config, view: str, folder: pathlib.Path) -> Run:
+def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
   """A fresh run, or the one whose checkpoint lies in `folder`.
 
   Raises:
@@ -137,50 +139,54 @@ def prepare(config, view: str, folder: pathlib.Path) -> Run:
     seconds = meta["train_seconds"]
     rows = read_rows(folder / "metrics.jsonl")
     rows = [row for row in rows if row["step"] <= int(state.step)]
-  evaluate = scoring.make_evaluator(config, view)
+  evaluate = scoring.make_evaluator(config, view, source)
   return Run(view, folder, built, evaluate, state, seconds, rows)
 
 
-def train(config, run: Run, splits, judge_params, report=print) -> Run:
+def train(config, run: Run, source, judge_params, report=print) -> Run:
   """Takes the steps that are left; returns the run at its end."""
   first = int(run.state.step)
   lines = run.folder / "metrics.jsonl"
   if first:
     report(f"[{run.view}] continues from step {first} in {run.folder}")
   _replace_text(lines, "".join(json.dumps(row) + "\n" for row in run.rows))
-  step_function = make_step(config, run.built)
-  images = jnp.asarray(splits.train.images)
+  step_function = make_step(source, run.built)
   key_train, key_eval = jax.random.split(jax.random.key(config.seed + 1))
   timer, state, rows, pending = Timer(run.seconds), run.state, run.rows, None
-  for step in range(first, config.steps):
-    indices = datasets.batch_indices(
-      len(images), config.batch_size, config.seed, step
-    )
-    now = (step + 1) % config.eval_every == 0 or step + 1 == config.steps
-    state, metrics_ = step_function(state, images, indices, key_train, now)
-    if pending is not None:  # One step late, so that the device never waits.
-      _check_finite(step, pending.loss, rows, run.folder)
-    pending = metrics_
-    if step == first:
-      jax.block_until_ready(metrics_)
-      timer.start()
-    if now:
+  batches = feed.batches(
+    source.rows("train"), config.batch_size, config.seed, first, config.steps
+  )
+  with batches:
+    for step, batch in batches:
+      now = (step + 1) % config.eval_every == 0 or step + 1 == config.steps
+      state, metrics_ = step_function(state, batch, key_train, now)
+      if pending is not None:  # One step late, so that the device never waits.
+        _check_finite(step, pending.loss, rows, run.folder)
+      pending = metrics_
+      if step == first:
+        jax.block_until_ready(metrics_)
+        timer.start()
+      if not now:
+        continue
       _check_finite(step + 1, metrics_.loss, rows, run.folder)
       timer.stop()
       figures, _ = run.evaluate(
-        judge_params, state.params, splits.validation, key_eval
+        judge_params, state.params, source.rows("validation"), key_eval
       )
       # Of the parameters after the step, which the checkpoint will hold.
       _check_finite(step + 1, figures["distortion"], rows, run.folder)
-      row = _row(config, splits.source, step + 1, timer, metrics_, figures)
-      rows = [*rows, row]
+      waiting = {"waiting_share": batches.waited / batches.total}
+      rows = [
+        *rows, _row(config, source.name, step + 1, timer, metrics_, figures)
+        | waiting,
+      ]  # fmt: skip
       with lines.open("a") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(json.dumps(rows[-1]) + "\n")
       checkpoint.save(run.folder / "checkpoint", state, {
         "view": run.view, "step": step + 1, "seed": config.seed,
         "train_seconds": timer.seconds,
       })  # fmt: skip
-      report(progress_line(config, run.view, row))
+      report(progress_line(config, run.view, rows[-1]))
       pending = None
       timer.start()
   return run._replace(state=state, seconds=timer.seconds, rows=rows)
@@ -197,11 +203,12 @@ def _row(config, source, step, timer, metrics_, figures):
 
 def progress_line(config, view, row) -> str:
   """What a person wants to see while it runs."""
+  metric = inputs.task(config).metric
   left = (config.steps - row["step"]) * row["train_seconds"] / row["step"]
   return (
     f"[{view}] step {row['step']}/{config.steps}"
     f"  {row['examples_per_second']:,.0f} examples/s  {left:4.0f} s left"
     f"  distortion {row['distortion']:.1f} nats"
     f"  information {row['information_bits']:.1f} bits"
-    f"  judge accuracy {row['judge_accuracy']:.3f} (validation)"
+    f"  {metric.replace('_', ' ')} {row[metric]:.3f} (validation)"
   )

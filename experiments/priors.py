@@ -17,8 +17,9 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from experiments import build, evaluate, options
+from experiments import build, evaluate, inputs, options
 from timedecode import bottleneck, datasets, metrics, priors
+from timedecode.datasets import sources
 
 DRAWS = flags.DEFINE_integer("prior_draws", 4, "Samples of y per image.", 1)
 STEPS = flags.DEFINE_integer("prior_steps", 1500, "Steps of each fit.", 1)
@@ -26,16 +27,16 @@ BATCH = flags.DEFINE_integer("prior_batch", 100, "Images per step.", 1)
 _RATE = 1e-2  # Learning rate at the first step; it decays to 0.
 
 
-def make_sampler(config, model):
-  """``sample(params, images, key) -> (spikes, logits)``, each [B, T, N_y]."""
+def make_sampler(source, model):
+  """``sample(params, rows, key) -> (spikes, logits)``, each [B, T, N_y]."""
 
   @jax.jit
-  def sample(params, images, key):
-    keys = build.example_keys(key, len(images))
+  def sample(params, rows, key):
+    keys = inputs.example_keys(key, len(rows.labels))
     halves = jax.vmap(jax.random.split)(keys)
-    inputs, _ = build.encode_images(config, images, halves[:, 0])
+    batch = source.decode(rows, halves[:, 0])
     run = functools.partial(model.encoder.sample, params.encoder)
-    found = jax.vmap(run, in_axes=(1, 0))(inputs, halves[:, 1])
+    found = jax.vmap(run, in_axes=(1, 0))(batch.inputs, halves[:, 1])
     return found.spikes, found.logits
 
   return sample
@@ -70,16 +71,16 @@ def fit(prior, spikes, logits):
   return params
 
 
-def draw(sample, images, key, num_draws):
-  """Trains of images, one draw after the other: each [draws M, T, N_y]."""
+def draw(sample, rows, key, num_draws):
+  """Trains of rows, one draw after the other: each [draws M, T, N_y]."""
   places = [
     (index, start)
     for index in range(num_draws)
-    for start in range(0, len(images), BATCH.value)
+    for start in range(0, len(rows.labels), BATCH.value)
   ]
   trains = [
     sample(
-      images[start : start + BATCH.value],
+      sources.gather(rows, slice(start, start + BATCH.value)),
       jax.random.fold_in(jax.random.fold_in(key, index), start),
     )
     for index, start in places
@@ -90,14 +91,14 @@ def draw(sample, images, key, num_draws):
 def run(folder: pathlib.Path) -> dict:
   """Prior -> mean bound on the test images in bits, and of the difference to
   the prior before (the same trains) mean and standard error."""
-  config, runs, splits = evaluate.load(folder)
+  config, runs, source = evaluate.load(folder)
   trained = runs[config.view]
   sample = functools.partial(
-    make_sampler(config, trained.built.model), trained.state.params
+    make_sampler(source, trained.built.model), trained.state.params
   )
   keys = jax.random.split(jax.random.key(config.seed + 4))
-  train = draw(sample, splits.train.images, keys[0], DRAWS.value)
-  test = draw(sample, splits.test.images, keys[1], 1)
+  train = draw(sample, source.rows("train"), keys[0], DRAWS.value)
+  test = draw(sample, source.rows("test"), keys[1], 1)
   result, before = {}, None
   for name in priors.PRIORS:
     config.prior = name
@@ -107,7 +108,7 @@ def run(folder: pathlib.Path) -> dict:
     result[name] = _figures(bits, bits - (bits if before is None else before))
     before = bits
     print(f"{name}: {result[name]}", flush=True)
-  return result | {"data_source": splits.source, "task": config.name}
+  return result | {"data_source": source.name, "task": config.name}
 
 
 def _figures(bits, difference):

@@ -17,10 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from experiments import build, checks, compare_gradients, options, scoring
+from experiments import (
+  build,
+  checks,
+  compare_gradients,
+  inputs,
+  options,
+  scoring,
+)
 from experiments import job as job_lib
-from timedecode import datasets, published
-from timedecode import judge as judge_lib
+from timedecode import published
 
 EXAMPLES = flags.DEFINE_integer("repair_examples", 16_000, "Per run.", 1)
 SEEDS = flags.DEFINE_integer("repair_seeds", 3, "Seeds, >= 2.", 2)
@@ -74,7 +80,7 @@ def chosen_variants() -> dict[str, tuple[str, ...]]:
   }
 
 
-def gradients(config, images):
+def gradients(config, source):
   """Variant -> cosine, size and variance of its gradient."""
 
   def rule(config):
@@ -89,7 +95,7 @@ def gradients(config, images):
     rules[name] = configure(config, repairs, PUBLISHED_RATE, 0)
     rules[name].batch_size = compare_gradients.BATCH
   return compare_gradients.measure(
-    job_lib.Job(config, images),
+    job_lib.Job(config, source),
     {name: rule(variant) for name, variant in rules.items()},
     rule(exact),
   )
@@ -109,18 +115,15 @@ def run(config, folder):
       "variants": list(chosen),
     },
   )
-  splits = build.load_images(config)
-  judge_params = judge_lib.load_or_train(
-    splits.train, datasets.cache_folder(), config.judge_epochs
-  ).params
-  images = jnp.asarray(splits.train.images)
-  evaluate = scoring.make_evaluator(config, config.view)
+  source = inputs.load(config)
+  judge_params = inputs.judge(config, source)
+  evaluate = scoring.make_evaluator(config, config.view, source)
   start = time.perf_counter()
 
   def one(name, repairs, rate, seed, job):
     def make():
       if not job:
-        job.append(job_lib.Job(configure(config, repairs, rate, seed), images))
+        job.append(job_lib.Job(configure(config, repairs, rate, seed), source))
       found = {}
 
       def visit(_, params):
@@ -130,7 +133,7 @@ def run(config, folder):
         found["readout_change"] = float(change)
         for split in ("validation", "test"):
           found[split] = evaluate(
-            judge_params, params, getattr(splits, split), jax.random.key(seed)
+            judge_params, params, source.rows(split), jax.random.key(seed)
           )[0]
 
       job[0].train(seed, {"end": job[0].config.steps}, visit)
@@ -160,7 +163,7 @@ def run(config, folder):
     print(f"{time.perf_counter() - start:5.0f} s  {line(name, results[name])}",
           flush=True)  # fmt: skip
   found = job_lib.kept(
-    folder / "gradients.json", lambda: gradients(config, images)
+    folder / "gradients.json", lambda: gradients(config, source)
   )
   for name, result in results.items():
     result["gradient"] = found[name]

@@ -4,90 +4,124 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build
+from experiments import build, inputs
 from timedecode import judge as judge_lib
 from timedecode import metrics, training
+from timedecode.datasets import sources
 
 EVAL_BATCH = 200
 
 
-def make_evaluator(config, view):
-  """Builds ``evaluate(judge_params, params, Images, key, num_samples=1)``.
+def _judge_pictures(judge_params, outputs, batch):
+  """Figures of pictures [B, 784], by example; and the pictures."""
+  pictures = jax.nn.sigmoid(outputs).reshape(-1, 28, 28)
+  originals = batch.targets.reshape(-1, 28, 28)
+  right = lambda images: judge_lib.predict(judge_params, images) == batch.labels
+  return {
+    "judge_accuracy": right(pictures),
+    "judge_clean_accuracy": right(originals),
+    "mean_squared_error": jax.vmap(metrics.mean_squared_error_32)(
+      pictures, originals
+    ),
+    "psnr_db": jax.vmap(metrics.psnr)(pictures, originals),
+  }, pictures
+
+
+def _judge_labels(judge_params, outputs, batch):
+  """Figures of logits [B, classes], by example; and the labels they give."""
+  del judge_params
+  decided = jnp.argmax(outputs, axis=-1)
+  return {"accuracy": decided == batch.labels}, decided
+
+
+def make_evaluator(config, view, source, channel=None):
+  """Builds ``evaluate(judge_params, params, Rows, key, num_samples=1,
+  strength=0.0)``.
 
   It returns the means over examples and over `num_samples` samples of y, and
-  the reconstructions of the first, [N, 28, 28]; compiled once.
+  what was decoded of the first: pictures [N, 28, 28] or labels [N]. Compiled
+  once.
+
+  Args:
+    config: of the model.
+    view: what its decoder sees.
+    source: whose rows are evaluated.
+    channel: ``(spikes, key, strength) -> spikes that arrive``, in place of the
+      configuration's.
   """
   kept = config.copy_and_resolve_references()
   kept.remat_every = 0  # Keeps the hidden spikes, whose rate it reports.
-  eval_step = training.make_eval_step(build.build(kept, view).model)
+  model, task = build.build(kept, view).model, inputs.task(config)
+  judge = {"judge_accuracy": _judge_pictures, "accuracy": _judge_labels}
 
   @jax.jit
-  def evaluate_batch(judge_params, params, images, labels, key):
-    keys = build.example_keys(key, len(images))
+  def evaluate_batch(judge_params, params, rows, key, strength):
+    keys = inputs.example_keys(key, len(rows.labels))
     halves = jax.vmap(jax.random.split)(keys)
-    inputs, targets = build.encode_images(config, images, halves[:, 0])
-    result = eval_step(params, inputs, targets, halves[:, 1])
-    pictures = jax.nn.sigmoid(result.outputs[0]).reshape(-1, 28, 28)
-    originals = targets.reshape(-1, 28, 28)
+    batch = source.decode(rows, halves[:, 0])
+    heard = model
+    if channel is not None:
+      heard = model._replace(
+        channel=lambda spikes, key: channel(spikes, key, strength)
+      )
+    result = training.make_eval_step(heard)(
+      params, batch.inputs, batch.targets, halves[:, 1]
+    )
+    judged, decoded = judge[task.metric](judge_params, result.outputs[0], batch)
     spikes = result.spikes[:, 0]
-    rates = jnp.broadcast_to(jnp.mean(result.hidden_rates), labels.shape)
-    figures = {
-      "judge_accuracy": judge_lib.predict(judge_params, pictures) == labels,
+    return judged | {
       "distortion": result.losses.distortion[0],
       "information": result.losses.information[0],
       "readout_entropy": result.losses.entropy[0],
       "readout_spikes_per_example": jnp.sum(spikes, axis=(0, 2)),
       "readout_rate": jnp.mean(spikes, axis=(0, 2)),
-      "mean_squared_error": jax.vmap(metrics.mean_squared_error_32)(
-        pictures, originals
+      "hidden_rate": jnp.broadcast_to(
+        jnp.mean(result.hidden_rates), rows.labels.shape
       ),
-      "psnr_db": jax.vmap(metrics.psnr)(pictures, originals),
-      "hidden_rate": rates,
-    }
-    return figures, pictures
+    }, decoded
 
-  def evaluate_once(judge_params, params, data, key):
-    sums, pictures, count = {}, [], len(data.images)
+  def evaluate_once(judge_params, params, rows, key, strength):
+    sums, outcome, count = {}, [], len(rows.labels)
     for start in range(0, count, EVAL_BATCH):
-      images = data.images[start : start + EVAL_BATCH]
-      labels = data.labels[start : start + EVAL_BATCH]
-      kept, fill = len(images), EVAL_BATCH - len(images)
+      at = np.arange(start, start + EVAL_BATCH)  # Filled up with others.
       figures, decoded = evaluate_batch(
-        judge_params,
-        params,
-        np.pad(images, ((0, fill), (0, 0), (0, 0))),
-        np.pad(labels, (0, fill)),
-        jax.random.fold_in(key, start),
-      )
+        judge_params, params, sources.gather(rows, at % count),
+        jax.random.fold_in(key, start), strength,
+      )  # fmt: skip
+      real = at < count
       for name, value in figures.items():
-        total = float(np.asarray(value)[:kept].sum(dtype=np.float64))
+        total = float(np.asarray(value)[real].sum(dtype=np.float64))
         sums[name] = sums.get(name, 0.0) + total / count
-      pictures.append(np.asarray(decoded[:kept]))
-    return sums, np.concatenate(pictures)
+      outcome.append(np.asarray(decoded)[real])
+    return sums, np.concatenate(outcome)
 
-  def evaluate(judge_params, params, data, key, num_samples=1):
+  def evaluate(judge_params, params, rows, key, num_samples=1, strength=0.0):
     results = [
-      evaluate_once(judge_params, params, data, jax.random.fold_in(key, index))
+      evaluate_once(
+        judge_params, params, rows, jax.random.fold_in(key, index), strength
+      )
       for index in range(num_samples)
     ]
     means = {
       name: float(np.mean([figures[name] for figures, _ in results]))
       for name in results[0][0]
     }
-    return in_bits(means), results[0][1]
+    return in_bits(means, task.num_outputs), results[0][1]
 
   return evaluate
 
 
-def in_bits(figures: dict[str, float]) -> dict[str, float]:
+def in_bits(figures: dict[str, float], num_outputs: int) -> dict[str, float]:
   """Adds what people read: bits per example and per spike, nats per pixel."""
   figures = dict(figures)
   bits = metrics.nats_to_bits(figures.pop("information"))
   spikes = figures["readout_spikes_per_example"]
   entropy = metrics.nats_to_bits(figures.pop("readout_entropy"))
-  return figures | {
+  figures |= {
     "readout_entropy_bits": entropy,
     "information_bits": float(bits),
     "information_bits_per_spike": float(bits / spikes) if spikes else None,
-    "pixel_cross_entropy": figures["distortion"] / build.NUM_PIXELS,
   }
+  if num_outputs == inputs.NUM_PIXELS:
+    figures["pixel_cross_entropy"] = figures["distortion"] / num_outputs
+  return figures

@@ -13,9 +13,7 @@ import time
 
 from absl import app
 
-from experiments import build, checks, finish, loop, options, workdir
-from timedecode import datasets
-from timedecode import judge as judge_lib
+from experiments import build, checks, finish, inputs, loop, options, workdir
 
 
 def run(config, folder: pathlib.Path) -> dict:
@@ -24,24 +22,22 @@ def run(config, folder: pathlib.Path) -> dict:
   checks.validate(config)
   for view in (config.view, config.baseline_view or config.view):
     build.build(config, view)
-  splits = build.load_images(config)
+  source = inputs.load(config)
   workdir.claim(config, folder)
   runs = {
-    view: loop.prepare(config, view, place)
+    view: loop.prepare(config, view, place, source)
     for view, place in workdir.places(config, folder).items()
   }
   print(
-    f"data {splits.source}: {len(splits.train.images)} training,"
-    f" {len(splits.validation.images)} validation,"
-    f" {len(splits.test.images)} test images; results in {folder}"
+    f"data {inputs.describe(config)}: {source.size('train')} training,"
+    f" {source.size('validation')} validation, {source.size('test')} test"
+    f" examples; results in {folder}"
   )
-  judge_params = judge_lib.load_or_train(
-    splits.train, datasets.cache_folder(), config.judge_epochs
-  ).params
+  judge_params = inputs.judge(config, source)
   for view, prepared in runs.items():
-    runs[view] = loop.train(config, prepared, splits, judge_params)
+    runs[view] = loop.train(config, prepared, source, judge_params)
   summary = finish.finish(
-    config, splits, judge_params, runs, folder, workdir.versions()
+    config, source, judge_params, runs, folder, workdir.versions()
   )
   print(f"total {time.perf_counter() - start:.0f} s; results in {folder}")
   return summary

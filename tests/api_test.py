@@ -8,9 +8,9 @@ import sys
 import timedecode
 
 MODULES = [
-  "bottleneck", "coding", "credit", "encoder", "estimation", "estimators",
-  "neurons", "online", "online_final", "priors", "published", "readout",
-  "surrogate", "synapses",
+  "bottleneck", "channel", "coding", "credit", "encoder", "estimation",
+  "estimators", "neurons", "online", "online_final", "priors", "published",
+  "readout", "surrogate", "synapses",
 ]  # fmt: skip
 
 _PROBE = """

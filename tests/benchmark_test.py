@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from experiments import benchmark, build, loop
+from experiments import benchmark, build, inputs, loop
 from experiments.configs import mnist_time_published
+from timedecode.datasets import sources
 
 
 def _count(function, *shapes):
@@ -35,10 +36,11 @@ def test_published_training_step():
   config = mnist_time_published.get_config()
   built = build.build(config, "full")
   state = jax.eval_shape(lambda: build.init_state(config, built))
-  step = loop.make_step(config, built)
+  source = inputs.load(config)
+  step = loop.make_step(source, built)
   jaxpr = jax.make_jaxpr(step)(
-    state, jnp.zeros((64, 28, 28), jnp.uint8), jnp.arange(64),
-    jax.random.key(0), False,
+    state, sources.gather(source.rows("train"), slice(64)), jax.random.key(0),
+    False,
   )  # fmt: skip
   steps = 64 * 30
   hidden = 2 * (2 * steps * 784 * 600)  # No gradient by the input.

@@ -8,7 +8,16 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import build, checks, evaluate, loop, scoring, train, workdir
+from experiments import (
+  build,
+  checks,
+  evaluate,
+  inputs,
+  loop,
+  scoring,
+  train,
+  workdir,
+)
 from experiments.configs import (
   base,
   mnist_rate,
@@ -17,7 +26,8 @@ from experiments.configs import (
   mnist_time_published,
   smoke,
 )
-from timedecode import bottleneck, checkpoint, datasets
+from timedecode import bottleneck, checkpoint
+from timedecode.datasets import sources
 
 
 def _tiny(**fields):
@@ -36,10 +46,10 @@ def _tiny(**fields):
 def _train(config, folder, report=lambda line: None):
   folder.mkdir(exist_ok=True)
   checks.validate(config)
-  run = loop.prepare(config, config.view, folder)
-  return loop.train(
-    config, run, datasets.load(), binaries.judge_params(config), report
-  )
+  source = inputs.load(config)
+  run = loop.prepare(config, config.view, folder, source)
+  judge_params = binaries.judge_params(config)
+  return loop.train(config, run, source, judge_params, report)
 
 
 def _same(a, b):
@@ -125,7 +135,9 @@ OPTIONS = [
   {"decoder": "conv", "data__max_shift": 0},
   {"decoder_width": 0, "encoder__surrogate": "boxcar"},
   {"view": "window", "window": 4, "encoder__surrogate": "logistic"},
-  {"view": "rate", "encoder__surrogate": "fast_sigmoid"},
+  {"view": "rate", "encoder__surrogate": "fast_sigmoid", "rate_scale": 2.0},
+  {"channel_flip": 0.2, "estimator": "disarm", "num_samples": 2},
+  {"data__target": "label", "channel_flip": 0.1},
   {"view": "first_spike", "encoder__surrogate": "arctan"},
   {"encoder__hidden": ()},
   {"encoder__kind": "convolutional", "encoder__hidden": (2,)},
@@ -137,13 +149,12 @@ OPTIONS = [
 
 def _one_step(config):
   checks.validate(config)
-  built = build.build(config, config.view)
+  built, source = build.build(config, config.view), inputs.load(config)
   state = build.init_state(config, built)
-  step = loop.make_step(config, built)
-  images = datasets.load().train.images[:20]
-  indices = np.arange(config.batch_size, dtype=np.int32)
+  step = loop.make_step(source, built)
+  rows = sources.gather(source.rows("train"), slice(config.batch_size))
   before = jax.tree.map(np.asarray, state.params)
-  after, metrics = step(state, images, indices, jax.random.key(0), True)
+  after, metrics = step(state, rows, jax.random.key(0), True)
   return before, after.params, metrics
 
 
@@ -180,7 +191,7 @@ def test_every_choice_is_among_the_options():
     (name, checks.field(_tiny(), name)) for name in checks.CHOICES
   } | {("baseline_view", view) for view in checks.CHOICES["view"]}
   for name, choices in checks.CHOICES.items():
-    if name == "data.source":  # Needs files: see datasets_test.
+    if name.startswith("data."):  # See recordings_training_test.
       continue
     assert {(name, choice) for choice in choices} <= covered, name
 
@@ -249,6 +260,26 @@ BAD = [
     "convolutional: expected inputs",
   ),
   ({"data__source": "magic"}, "source: expected one of .*mnist_5k"),
+  (
+    {"data__target": "random"},
+    "target: .* image, label for the source mnist_5k",
+  ),
+  ({"data__source": "mnist_dvs_sim"}, "target: .* label, prototype, random"),
+  (
+    {"data__source": "mnist_dvs_sim", "data__target": "label"},
+    "config.data.max_shift: expected 0 for recordings, got 1",
+  ),
+  (
+    {"data__source": "shd", "data__target": "prototype"},
+    "config.data.target: expected one of label for the source shd",
+  ),
+  ({"data__dt_ms": 0.0}, "config.data.dt_ms: expected > 0, got 0.0"),
+  ({"channel_flip": 1.5}, r"flip: expected a probability in \[0, 1\], got 1.5"),
+  (
+    {"online_chunk": 64, "credit": "local", "channel_flip": 0.1},
+    "config.channel_flip: expected 0 with online_chunk",
+  ),
+  ({"rate_scale": 0.0}, "config.rate_scale: expected > 0"),
 ]
 
 
@@ -298,13 +329,12 @@ def test_a_non_finite_loss_stops_and_keeps_what_was_finite(tmp_path):
   finite = _train(_tiny(steps=2), tmp_path / "finite")
   (tmp_path / "run").mkdir()
   broken = jax.tree.map(lambda x: x * np.float32(np.nan), finite.state.params)
-  run = loop.prepare(config, "full", tmp_path / "run")
+  source = inputs.load(config)
+  run = loop.prepare(config, "full", tmp_path / "run", source)
   state = finite.state._replace(params=broken, optimizer=run.state.optimizer)
   run = run._replace(state=state, rows=finite.rows)
   with pytest.raises(loop.NonFiniteLossError, match="loss of step 3 is nan"):
-    loop.train(
-      config, run, datasets.load(), binaries.judge_params(config), print
-    )
+    loop.train(config, run, source, binaries.judge_params(config), print)
   saved = json.loads((tmp_path / "run" / "non_finite.json").read_text())
   assert saved == {"step": 3, "last_finite": finite.rows[-1]}
   assert not (tmp_path / "run" / "checkpoint").exists()
@@ -346,7 +376,7 @@ def test_information_of_a_report_is_the_bound_in_bits():
   figures = scoring.in_bits({
     "information": 12 * np.log(2.0), "distortion": 784.0,
     "readout_spikes_per_example": 4.0, "readout_entropy": np.log(2.0),
-  })  # fmt: skip
+  }, 784)  # fmt: skip
   assert figures["information_bits"] == pytest.approx(12.0)
   assert figures["information_bits_per_spike"] == pytest.approx(3.0)
   assert figures["readout_entropy_bits"] == pytest.approx(1.0)

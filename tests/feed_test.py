@@ -117,3 +117,23 @@ def test_waiting_is_counted(monkeypatch):
     assert len(list(stream)) == 4
     # The first batch may have been begun before it was asked for.
     assert 3 * 0.05 <= stream.waited <= stream.total
+
+
+@pytest.mark.parametrize("device_bytes, kind", [
+  (0, feed.Stream), (feed.DEVICE_BYTES, feed.Resident)
+])  # fmt: skip
+def test_batches_are_the_same_from_the_device_and_from_the_host(
+  device_bytes, kind
+):
+  with feed.batches(ROWS, 4, 7, 2, 6, device_bytes) as batches:
+    assert type(batches) is kind and batches.total == 0.0
+    found = list(batches)
+    assert 0.0 <= batches.waited <= batches.total
+  assert [step for step, _ in found] == [2, 3, 4, 5]
+  for step, rows in found:
+    at = datasets.batch_indices(11, 4, 7, step)
+    np.testing.assert_array_equal(rows.data, ROWS.data[at])
+    np.testing.assert_array_equal(rows.labels, ROWS.labels[at])
+    assert all(isinstance(leaf, jax.Array) for leaf in rows)
+  with pytest.raises(StopIteration):
+    next(batches)

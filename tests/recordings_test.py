@@ -11,6 +11,7 @@ from timedecode.datasets import (
   events,
   mnist,
   recordings,
+  simulated,
   simulator,
   sources,
 )
@@ -35,7 +36,7 @@ def test_simulated_are_those_of_the_simulator_and_made_once(
   folder, monkeypatch
 ):
   # Two at a time: the last part of three recordings overlaps the first.
-  monkeypatch.setattr(recordings, "_SIMULATED_AT_ONCE", 2)
+  monkeypatch.setattr(simulated, "_AT_ONCE", 2)
   source = recordings.load("mnist_dvs_sim", options=OPTIONS)
   assert source.name == "mnist_dvs_sim" and source.num_steps == 10
   digits = datasets.load("mnist_5k")
@@ -57,7 +58,7 @@ def test_simulated_are_those_of_the_simulator_and_made_once(
   def refuse(*arguments):
     raise AssertionError("simulated again")
 
-  monkeypatch.setattr(recordings, "simulate", refuse)
+  monkeypatch.setattr(simulated, "simulate", refuse)
   again = recordings.load("mnist_dvs_sim", options=OPTIONS, flat=False)
   for split in sources.SPLITS:
     for a, b in zip(again.rows(split), source.rows(split), strict=True):
@@ -83,10 +84,10 @@ def test_simulated_are_those_of_the_simulator_and_made_once(
 def _blank(folder, monkeypatch):
   """Recordings without a spike: what is not about spikes needs no more."""
   del folder
-  blank = lambda images, seed, options: np.zeros(
+  blank = lambda images, seed, duration_s, dt_ms: np.zeros(
     (len(images), 10, 169), np.uint8
   )
-  monkeypatch.setattr(recordings, "simulate", blank)
+  monkeypatch.setattr(simulated, "simulate", blank)
 
 
 @pytest.mark.usefixtures("blank")
@@ -102,12 +103,12 @@ def test_targets_are_of_training_images(folder):
   batch = source.decode(rows, _keys(20))
   for picture, label in zip(batch.targets, rows.labels, strict=True):
     first = images[np.flatnonzero(labels == label)[0]]
-    np.testing.assert_allclose(picture, first / 255.0, rtol=1e-6)
+    np.testing.assert_allclose(picture, first.ravel() / 255.0, rtol=1e-6)
   batch = load("random").decode(rows, _keys(20))
   shown = np.round(255 * np.asarray(batch.targets)).astype(np.uint8)
   for picture, label in zip(shown, rows.labels, strict=True):
     of_class = train.images[train.labels == label]
-    assert (of_class == picture).all((1, 2)).any()
+    assert (of_class.reshape(-1, 784) == picture).all(1).any()
   assert len({picture.tobytes() for picture in shown}) > 15
   batch = load("label").decode(rows, _keys(20))
   np.testing.assert_array_equal(batch.targets, rows.labels)
@@ -126,12 +127,12 @@ def _write_dvs(folder, digit, number, events):
   path.write_bytes(b"#!AER-DAT2.0\r\n" + records.tobytes())
 
 
-def _dvs(folder):
+def write_dvs(folder, numbers=(1, 2, 3)):
   for digit in (2, 7):
-    for number in (1, 2, 3):
+    for number in numbers:
       _write_dvs(folder, digit, number, [
         (0, 0, 1, 0),  # Outside the window, but time begins here.
-        (48 + digit, 48 + number, 1, 12_000),
+        (48 + digit, 48 + number % 100, 1, 12_000),
         (73, 73, 0, 39_000),
         (60, 60, 1, 41_000),  # After the end.
       ])  # fmt: skip
@@ -139,7 +140,7 @@ def _dvs(folder):
 
 @pytest.mark.parametrize("polarity, signs", [("both", 2), ("merged", 1)])
 def test_mnist_dvs(folder, polarity, signs):
-  _dvs(folder)
+  write_dvs(folder)
   options = recordings.Options(
     duration_s=0.04, digits=(2, 7), bounds=(2, 3), polarity=polarity
   )
@@ -178,7 +179,7 @@ def test_nmnist_keeps_a_random_tenth_for_validation(folder):
     found = np.argwhere(np.asarray(batch.inputs))
     assert (found[:, [0, 2, 4]] == (1, 3, 1)).all()
     columns[split] = found[np.argsort(found[:, 1]), 3].tolist()
-    assert batch.targets.shape == (len(rows.labels), 28, 28)
+    assert batch.targets.shape == (len(rows.labels), 784)
   # In the order of the files: 0, 2, .. 10 are of digit 0, then 1, 3, .. 11.
   files = [*range(0, 12, 2), *range(1, 12, 2)]
   held_out = sorted(datasets.epoch_order(12, 0, 0)[:2])
@@ -243,7 +244,7 @@ def test_every_option_is_of_all_sources_or_of_some():
 
 
 def test_a_split_without_recordings_is_refused(folder):
-  _dvs(folder)
+  write_dvs(folder)
   options = recordings.Options(duration_s=0.04, digits=(2, 7))
   message = (
     rf"{folder}: bounds \(801, 901\): expected .* validation, test, got none"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from timedecode import coding, datasets
-from timedecode.datasets import blobs, packing, sources
+from timedecode.datasets import blobs, coded_images, packing, sources
 
 SHAPE = (3, 5, 2)
 STEPS, NEURONS = 4, 30
@@ -99,24 +99,55 @@ def _splits():
   return datasets.Splits(*parts, "some images")
 
 
-def test_images_are_encoded_in_the_step(splits):
-  def encode(images, keys):
-    one = lambda image, key: coding.rate_encode(key, image, 8)
-    values = images.astype(jnp.float32) / 255.0
-    return jax.vmap(one, out_axes=1)(values, keys), values.reshape(-1, 784)
+def _coded(splits, **options):
+  return coded_images.load(splits, num_steps=8, **options)
 
-  source = sources.images(splits, encode, (28, 28), 8)
-  assert source.name == "some images" and source.input_shape == (28, 28)
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_images_are_encoded_in_the_step(splits, flat):
+  source = _coded(splits, code="rate", flat=flat)
+  shape = (784,) if flat else (28, 28)
+  assert source.name == "some images" and source.input_shape == shape
   assert [source.size(split) for split in sources.SPLITS] == [6, 3, 2]
   indices, keys = np.array([5, 1]), _keys(2)
   rows = sources.gather(sources.place(source.rows("train")), indices)
   batch = jax.jit(source.decode)(rows, keys)
   for i, index in enumerate(indices):
-    values = splits.train.images[index].astype(np.float32) / 255
-    want = coding.rate_encode(keys[i], jnp.asarray(values), 8)
+    values = splits.train.images[index].reshape(shape).astype(np.float32) / 255
+    key = jax.random.split(keys[i])[1]
+    want = coding.rate_encode(key, jnp.asarray(values), 8)
     np.testing.assert_array_equal(batch.inputs[:, i], want)
     np.testing.assert_allclose(batch.targets[i], values.reshape(-1), rtol=1e-6)
   np.testing.assert_array_equal(batch.labels, [5, 1])
+  same = source.augment(rows, keys)
+  np.testing.assert_array_equal(same.data, rows.data)
+
+
+def test_training_images_are_shifted_and_zeros_come_in(splits):
+  source = _coded(splits, max_shift=2, target="label")
+  rows = sources.gather(source.rows("train"), np.zeros(60, int))
+  moved = np.asarray(jax.jit(source.augment)(rows, _keys(60)).data)
+  padded = np.pad(splits.train.images[0], 2)
+  possible = {
+    padded[i : i + 28, j : j + 28].tobytes() for i in range(5) for j in range(5)
+  }
+  found = {image.tobytes() for image in moved}
+  assert found <= possible and len(found) > 15
+  batch = source.decode(rows, _keys(60))
+  np.testing.assert_array_equal(batch.targets, rows.labels)
+  steps = 8 - np.round(splits.train.images[0].ravel() / np.float32(255) * 7)
+  want = steps[None] == np.arange(8)[:, None]
+  np.testing.assert_array_equal(batch.inputs[:, 0], want)
+
+
+@pytest.mark.parametrize("options, message", [
+  ({"code": "morse"}, "code: expected one of .*latency.*, got 'morse'"),
+  ({"target": "random"}, "target: expected one of .*image.*, got 'random'"),
+  ({"max_shift": -1}, "max_shift: expected at least 0, got -1"),
+])  # fmt: skip
+def test_coded_images_reject(splits, options, message):
+  with pytest.raises(ValueError, match=message):
+    _coded(splits, **options)
 
 
 @pytest.mark.parametrize("delta, ring", [(0, False), (2, True)])
@@ -153,7 +184,7 @@ def test_place_has_a_limit():
   assert all(isinstance(leaf, jax.Array) for leaf in placed)
   np.testing.assert_array_equal(placed.data, rows.data)
   with pytest.raises(
-    ValueError, match=f"at most {size - 1} bytes.*got {size}; use feed.Stream"
+    ValueError, match=f"at most {size - 1} bytes.*got {size}; use feed.batches"
   ):
     sources.place(rows, limit=size - 1)
 

@@ -42,23 +42,23 @@ def _nmnist_bytes(recording):
   )
 
 
-def _write_nmnist(folder, recordings, split="Test"):
+def write_nmnist(folder, recordings, split="Test"):
   for (digit, name), recording in recordings.items():
     path = folder / "NMNIST" / split / str(digit) / f"{name}.bin"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(_nmnist_bytes(recording))
 
 
-def _write_gesture(folder, recordings, split="ibmGestureTest", dtype=np.int64):
+def write_gesture(folder, recordings, split="ibmGestureTest", dtype=np.int64):
   for (user, label), rows in recordings.items():
     path = folder / "DVSGesture" / split / user / f"{label}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, np.array(rows, dtype).reshape(-1, 4), allow_pickle=False)
 
 
-def _write_shd(folder, recordings, labels, split="test", times="f4"):
+def write_shd(folder, recordings, labels, split="test", times="f4"):
   path = folder / "SHD" / f"shd_{split}.h5"
-  path.parent.mkdir(parents=True)
+  path.parent.mkdir(parents=True, exist_ok=True)
   with h5py.File(path, "w") as file:
     for name, column, dtype in (("times", 0, times), ("units", 1, "i8")):
       group = file.require_group("spikes")
@@ -78,7 +78,7 @@ def test_nmnist(tmp_path):
     (3, "00010"): [],
     (0, "00005"): [(5, 7, 10000, 0), (1, 2, 9999, 1), (9, 9, 30000, 1)],
   }
-  _write_nmnist(tmp_path, recordings)
+  write_nmnist(tmp_path, recordings)
   trains, labels = tonic_sources.load("nmnist", tmp_path, "test", 10, 30)
   assert trains.shape == (3, 3, 289) and trains.dtype == np.uint8
   assert labels.tolist() == [0, 3, 3] and labels.dtype == np.int32
@@ -99,7 +99,7 @@ def test_dvs_gesture(tmp_path):
     ("user02_led", 2): [],
     ("user01_lab", 7): [(0, 3, 0, 7), (4, 3, 1, 26), (8, 0, 0, 27)],
   }
-  _write_gesture(tmp_path, recordings)
+  write_gesture(tmp_path, recordings)
   trains, labels = tonic_sources.load("dvs_gesture", tmp_path, "test", 5, 20)
   assert trains.shape == (3, 4, 256)
   assert labels.tolist() == [7, 10, 2]
@@ -115,14 +115,14 @@ def test_gestures_with_times_of_any_type(tmp_path, dtype):
   """In the file's type a thousand times 250 ms might not be right."""
   rows = [(0, 3, 0, 5), (4, 3, 1, 100), (127, 124, 1, 250)]
   dtype = np.dtype(dtype)
-  _write_gesture(tmp_path, {("user01_lab", 7): rows}, dtype=dtype)
+  write_gesture(tmp_path, {("user01_lab", 7): rows}, dtype=dtype)
   trains, _ = tonic_sources.load("dvs_gesture", tmp_path, "test", 5, 250)
   want = {(0, 0, 0), (0, 19, 3), (0, 49, (31 * 32 + 31) * 2 + 1)}
   assert _set_bits(trains, 2048) == want
 
 
 def test_kept_and_made_anew_after_a_change(tmp_path, monkeypatch):
-  _write_nmnist(tmp_path, {(3, "1"): [(0, 0, 0, 0)], (4, "1"): []})
+  write_nmnist(tmp_path, {(3, "1"): [(0, 0, 0, 0)], (4, "1"): []})
   load = lambda dt_ms=10, split="test": tonic_sources.load(
     "nmnist", tmp_path, split, dt_ms, 30, cache_dir=tmp_path / "cache"
   )
@@ -132,11 +132,11 @@ def test_kept_and_made_anew_after_a_change(tmp_path, monkeypatch):
     np.testing.assert_array_equal(a, b, strict=True)
   with pytest.raises(ValueError, match="division by zero"):
     load(dt_ms=5)
-  _write_nmnist(tmp_path, {(3, "1"): [(0, 0, 0, 0)], (4, "1"): []}, "Train")
+  write_nmnist(tmp_path, {(3, "1"): [(0, 0, 0, 0)], (4, "1"): []}, "Train")
   with pytest.raises(ValueError, match="division by zero"):
     load(split="train")
   monkeypatch.setattr(tonic_sources, "_read", read)
-  _write_nmnist(tmp_path, {(4, "1"): [(1, 0, 0, 0)]})
+  write_nmnist(tmp_path, {(4, "1"): [(1, 0, 0, 0)]})
   changed, labels = load()
   assert _set_bits(changed, 2312) == {(0, 0, 0), (1, 0, 2)}
   assert labels.tolist() == [3, 4]
@@ -146,7 +146,7 @@ def test_kept_and_made_anew_after_a_change(tmp_path, monkeypatch):
 def test_shd(tmp_path, times):
   """The real file has its times as float16."""
   recordings = [[(0.0126, 699), (0.2002, 3)], [], [(0.031, 0), (1.5, 9)]]
-  _write_shd(tmp_path, recordings, [19, 4, 0], split="train", times=times)
+  write_shd(tmp_path, recordings, [19, 4, 0], split="train", times=times)
   trains, labels = tonic_sources.load("shd", tmp_path, "train", 2.5, 250)
   assert trains.shape == (3, 100, 88)
   assert labels.tolist() == [19, 4, 0]
@@ -159,7 +159,7 @@ def test_shd(tmp_path, times):
 def test_real_nmnist_recording(tmp_path):
   """Against another reading of the bytes, bit for bit."""
   path = tmp_path / "NMNIST" / "Train" / "4" / "00001.bin"
-  path.parent.mkdir(parents=True)
+  path.parent.mkdir(parents=True, exist_ok=True)
   shutil.copy(REAL, path)
   trains, labels = tonic_sources.load("nmnist", tmp_path, "train", 5, 300)
   raw = np.fromfile(REAL, np.uint8).reshape(-1, 5).astype(np.int64)
@@ -177,7 +177,7 @@ def test_real_nmnist_recording(tmp_path):
 def test_binning_is_that_of_events(tmp_path):
   random = np.random.default_rng(0)
   columns = random.integers(0, (34, 34, 2**20, 2), (500, 4))
-  _write_nmnist(tmp_path, {(1, "a"): columns.tolist()})
+  write_nmnist(tmp_path, {(1, "a"): columns.tolist()})
   trains, _ = tonic_sources.load("nmnist", tmp_path, "test", 20, 400)
   x, y, t, p = columns.T
   want = events.bin_events(
@@ -230,11 +230,11 @@ def _rejects(name, folder, message):
 
 
 def test_rejects_damaged_nmnist(tmp_path):
-  _write_nmnist(tmp_path, {(2, "a"): [(1, 1, 5, 0)] * 3})
+  write_nmnist(tmp_path, {(2, "a"): [(1, 1, 5, 0)] * 3})
   path = tmp_path / "NMNIST" / "Test" / "2" / "a.bin"
   path.write_bytes(path.read_bytes()[:-1])
   _rejects("nmnist", tmp_path, "2/a.bin: .*expected 5 bytes per.*got 14 bytes")
-  _write_nmnist(tmp_path, {(2, "a"): [(34, 1, 5, 0)]})
+  write_nmnist(tmp_path, {(2, "a"): [(34, 1, 5, 0)]})
   _rejects("nmnist", tmp_path, r"2/a.bin: .*events.x: expected 0\.\.33, got 34")
   path.parent.rename(path.parent.with_name("two"))
   _rejects("nmnist", tmp_path, "NMNIST/Test: tonic cannot open it: .*'o'")
@@ -246,7 +246,7 @@ def test_rejects_damaged_gestures(tmp_path):
     [128, 0, 1, 5], [0, -1, 1, 5], [0, 65536, 1, 5], [0, 0, 1, -5],
     [0, 0, 2, 5], [0, 0, 1, 2**50],
   ):  # fmt: skip
-    _write_gesture(tmp_path, {("user01_lab", 0): [row]})
+    write_gesture(tmp_path, {("user01_lab", 0): [row]})
     _rejects(
       "dvs_gesture", tmp_path, r"user01_lab/0.npy: .*x and y in 0\.\.127"
     )
@@ -259,7 +259,7 @@ def test_rejects_damaged_gestures(tmp_path):
   path.write_bytes(path.read_bytes()[:150])
   _rejects("dvs_gesture", tmp_path, "0.npy: recording 0: ")
   path.rename(path.with_name("11.npy"))
-  _write_gesture(tmp_path, {("user01_lab", 11): [[1, 1, 1, 5]]})
+  write_gesture(tmp_path, {("user01_lab", 11): [[1, 1, 1, 5]]})
   _rejects(
     "dvs_gesture", tmp_path, r"11.npy: .*label: expected 0\.\.10, got 11"
   )
@@ -281,13 +281,13 @@ def test_no_recording_is_unpickled(tmp_path):
 
 
 def test_rejects_damaged_shd(tmp_path):
-  path = _write_shd(tmp_path, [[(0.01, 700)]], [0])
+  path = write_shd(tmp_path, [[(0.01, 700)]], [0])
   _rejects("shd", tmp_path, r"shd_test.h5: .*events.x: .*0\.\.699, got 700")
   shutil.rmtree(path.parent)
-  _write_shd(tmp_path, [[(0.01, 7)]], [20])
+  write_shd(tmp_path, [[(0.01, 7)]], [20])
   _rejects("shd", tmp_path, r"shd_test.h5: .*label: expected 0\.\.19, got 20")
   shutil.rmtree(path.parent)
-  _write_shd(tmp_path, [[(float("nan"), 7)]], [2])
+  write_shd(tmp_path, [[(float("nan"), 7)]], [2])
   _rejects("shd", tmp_path, "shd_test.h5: .*times from 0 on")
   with h5py.File(path, "a") as file:
     del file["extra/keys"]

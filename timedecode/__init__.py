@@ -8,6 +8,7 @@ pure functions of one example: see the README for how they compose.
 
 from timedecode import (
   bottleneck,
+  channel,
   coding,
   credit,
   encoder,
@@ -25,6 +26,7 @@ from timedecode import (
 
 __all__ = [
   "bottleneck",
+  "channel",
   "coding",
   "credit",
   "encoder",

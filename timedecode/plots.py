@@ -21,17 +21,14 @@ def _save(figure: Figure, path: str | os.PathLike) -> None:
   figure.savefig(path, dpi=150, metadata={"Software": None})
 
 
-def _reconstructions(
-  originals: np.ndarray, rows: dict[str, np.ndarray], title: str
-) -> Figure:
-  named = {"original": originals} | rows
+def _reconstructions(named: dict[str, np.ndarray], title: str) -> Figure:
+  count = len(next(iter(named.values())))
   for name, images in named.items():
-    if images.ndim != 3 or len(images) != len(originals):
+    if images.ndim != 3 or len(images) != count:
       raise ValueError(
-        f"{name}: expected {len(originals)} images [N, height, width], got"
+        f"{name}: expected {count} images [N, height, width], got"
         f" shape {images.shape}"
       )
-  count = len(originals)
   figure = Figure(
     (0.8 * count + 1.6, 0.8 * len(named) + 0.6), layout="constrained"
   )
@@ -49,23 +46,19 @@ def _reconstructions(
 
 
 def reconstructions(
-  path: str | os.PathLike,
-  originals: np.ndarray,
-  rows: dict[str, np.ndarray],
-  title: str,
+  path: str | os.PathLike, rows: dict[str, np.ndarray], title: str
 ) -> None:
   """Originals and reconstructions below each other.
 
   Args:
     path: of the PNG.
-    originals: [N, height, width] in [0, 1], one column each.
-    rows: label -> reconstructions of the same shape, one row each.
+    rows: label -> images [N, height, width] in [0, 1], one row each.
     title: of the figure.
 
   Raises:
     ValueError: numbers of images that differ.
   """
-  _save(_reconstructions(originals, rows, title), path)
+  _save(_reconstructions(rows, title), path)
 
 
 def _draw_spikes(axis, spikes: np.ndarray, name: str, colour: str) -> None:
@@ -91,8 +84,7 @@ def _raster(
   inputs: np.ndarray,
   hidden: Sequence[np.ndarray],
   readout: np.ndarray,
-  original: np.ndarray,
-  reconstruction: np.ndarray,
+  pictures: dict[str, np.ndarray],
   title: str,
 ) -> Figure:
   layers = [("input", inputs)]
@@ -103,7 +95,8 @@ def _raster(
   axes = []
   for index, (name, spikes) in enumerate(layers):
     axis = figure.add_subplot(
-      grid[2 * index : 2 * index + 2, :3], sharex=axes[0] if axes else None
+      grid[2 * index : 2 * index + 2, : 3 if pictures else 4],
+      sharex=axes[0] if axes else None,
     )
     spikes, shown = _thin(spikes)
     _draw_spikes(
@@ -112,10 +105,8 @@ def _raster(
     axis.tick_params(labelbottom=index == len(layers) - 1)
     axes.append(axis)
   axes[-1].set_xlabel("time (steps)")
-  for half, image, name in (
-    (slice(0, len(layers)), original, "original"),
-    (slice(len(layers), None), reconstruction, "reconstruction"),
-  ):
+  halves = slice(0, len(layers)), slice(len(layers), None)
+  for half, (name, image) in zip(halves, pictures.items(), strict=False):
     axis = figure.add_subplot(grid[half, 3])
     axis.imshow(image, cmap="gray", vmin=0.0, vmax=1.0)
     axis.set(xticks=[], yticks=[], xlabel=name)
@@ -128,8 +119,7 @@ def raster(
   inputs: np.ndarray,
   hidden: Sequence[np.ndarray],
   readout: np.ndarray,
-  original: np.ndarray,
-  reconstruction: np.ndarray,
+  pictures: dict[str, np.ndarray],
   title: str,
 ) -> None:
   """Spikes of every layer over time, beside the image and its decoding.
@@ -140,24 +130,33 @@ def raster(
     hidden: spikes [T, N_h] per hidden layer; of a layer with more than
       `MAX_ROWS` neurons the most active ones are drawn, and the label says so.
     readout: y, spikes [T, N_y].
-    original: [height, width] in [0, 1].
-    reconstruction: [height, width] in [0, 1].
+    pictures: name -> [height, width] in [0, 1], none or two.
     title: of the figure.
   """
-  _save(_raster(inputs, hidden, readout, original, reconstruction, title), path)
+  _save(_raster(inputs, hidden, readout, pictures, title), path)
 
 
-CURVES = (
-  ("judge_accuracy", "judge accuracy (share of images)"),
-  ("pixel_cross_entropy", "distortion (nats per pixel)"),
-  ("information_bits", "information bound (bits per example)"),
-)
+CURVES = {
+  "judge_accuracy": (
+    ("judge_accuracy", "judge accuracy (share of images)"),
+    ("pixel_cross_entropy", "distortion (nats per pixel)"),
+    ("information_bits", "information bound (bits per example)"),
+  ),
+  "accuracy": (
+    ("accuracy", "accuracy (share of examples)"),
+    ("distortion", "distortion (nats per example)"),
+    ("information_bits", "information bound (bits per example)"),
+  ),
+}
 
 
-def _learning_curves(runs: dict[str, list[dict]], title: str) -> Figure:
+def _learning_curves(
+  runs: dict[str, list[dict]], title: str, metric: str = "judge_accuracy"
+) -> Figure:
+  curves = CURVES[metric]
   figure = Figure((11.0, 3.4), layout="constrained")
-  axes = figure.subplots(1, len(CURVES))
-  for axis, (field, label) in zip(axes, CURVES, strict=True):
+  axes = figure.subplots(1, len(curves))
+  for axis, (field, label) in zip(axes, curves, strict=True):
     for index, (name, rows) in enumerate(runs.items()):
       axis.plot(
         [row["examples_seen"] / 1000 for row in rows],
@@ -176,14 +175,18 @@ def _learning_curves(runs: dict[str, list[dict]], title: str) -> Figure:
 
 
 def learning_curves(
-  path: str | os.PathLike, runs: dict[str, list[dict]], title: str
+  path: str | os.PathLike,
+  runs: dict[str, list[dict]],
+  title: str,
+  metric: str = "judge_accuracy",
 ) -> None:
   """Validation figures against examples seen.
 
   Args:
     path: of the PNG.
     runs: label -> rows of a metrics file, with `examples_seen` and the fields
-      of `CURVES`.
+      of ``CURVES[metric]``.
     title: of the figure.
+    metric: 'judge_accuracy' or 'accuracy'.
   """
-  _save(_learning_curves(runs, title), path)
+  _save(_learning_curves(runs, title, metric), path)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from timedecode import bottleneck, estimation, priors
+from timedecode import diagnostics as diagnostics_lib
 from timedecode import encoder as encoder_lib
 
 
@@ -36,6 +37,8 @@ class Model(NamedTuple):
     losses: ``(outputs, target, spikes, logits, prior_logits) ->
       bottleneck.Losses``.
     prior: `priors.Prior`.
+    channel: ``(spikes, key) -> spikes that reach the decoder``, see `channel`;
+      None: all do. With one, a target is a pair of target and key.
   """
 
   encoder: encoder_lib.Encoder
@@ -43,11 +46,27 @@ class Model(NamedTuple):
   view: Callable[[jax.Array], jax.Array]
   losses: Callable[..., bottleneck.Losses]
   prior: priors.Prior
+  channel: Callable[[jax.Array, jax.Array], jax.Array] | None = None
+
+  def outputs(self, params, sample, target):
+    """(what the decoder says of a sampled train, the target alone)."""
+    spikes = sample.spikes
+    if self.channel is not None:
+      target, key = target
+      spikes = self.channel(spikes, key)
+    return self.decode(params.decoder, self.view(spikes)), target
 
   def objective(self, params, sample, target):
     """The losses of one sampled train."""
-    outputs = self.decode(params.decoder, self.view(sample.spikes))
+    outputs, target = self.outputs(params, sample, target)
     return self.judge(params, outputs, sample, target)
+
+  def with_noise(self, targets, keys):
+    """(targets as `objective` takes them, keys of the spikes)."""
+    if self.channel is None:
+      return targets, keys
+    halves = jax.vmap(jax.random.split)(keys)
+    return (targets, halves[:, 1]), halves[:, 0]
 
   def judge(self, params, outputs, sample, target):
     """The losses of given outputs."""
@@ -73,27 +92,6 @@ class TrainState(NamedTuple):
   estimator: Any
 
 
-class Diagnostics(NamedTuple):
-  """The state of the spiking layers over a batch; shares are in [0, 1].
-
-  Attributes:
-    hidden_rate: spikes per neuron and step, [layers].
-    silent_share: hidden neurons without a spike in the batch, [layers].
-    saturated_share: hidden neurons that fire in over 45 % of all steps (with
-      the default refractory term at most every second step is the rule),
-      [layers].
-    surrogate_active_share: potentials at which the surrogate derivative is
-      over 1 % of its peak at the threshold, [layers].
-    gradient_norms: encoder layers, then readout, then decoder.
-  """
-
-  hidden_rate: jax.Array
-  silent_share: jax.Array
-  saturated_share: jax.Array
-  surrogate_active_share: jax.Array
-  gradient_norms: jax.Array
-
-
 class Metrics(NamedTuple):
   """Means over a batch.
 
@@ -101,7 +99,7 @@ class Metrics(NamedTuple):
     loss, distortion, information, entropy: nats per example.
     readout_spikes: spikes of the readout per example.
     readout_rate: spikes per readout neuron and step.
-    diagnostics: `Diagnostics`, NaN when not asked for.
+    diagnostics: `diagnostics.Diagnostics`, NaN when not asked for.
   """
 
   loss: jax.Array
@@ -110,10 +108,7 @@ class Metrics(NamedTuple):
   entropy: jax.Array
   readout_spikes: jax.Array
   readout_rate: jax.Array
-  diagnostics: Diagnostics
-
-
-SATURATED_RATE = 0.45
+  diagnostics: diagnostics_lib.Diagnostics
 
 
 def init_state(
@@ -130,35 +125,6 @@ def init_state(
   )
 
 
-def _diagnose(layers, sample, gradients) -> Diagnostics:
-  rates, silent, saturated, active = [], [], [], []
-  if not sample.hidden:  # Not kept under `remat_every`.
-    rates = silent = saturated = active = [jnp.full((), jnp.nan)] * len(layers)
-    layers = ()
-  for layer, spikes, potential in zip(
-    layers, sample.hidden, sample.potentials, strict=True
-  ):
-    per_neuron = jnp.mean(spikes, axis=(0, 1))
-    rates.append(jnp.mean(per_neuron))
-    silent.append(jnp.mean(per_neuron == 0))
-    saturated.append(jnp.mean(per_neuron > SATURATED_RATE))
-    if layer.derivative is None:
-      active.append(jnp.full((), jnp.nan))
-    else:
-      peak = layer.derivative(jnp.zeros(()))
-      active.append(jnp.mean(layer.derivative(potential) > 0.01 * peak))
-  norms = [optax.tree.norm(g) for g in gradients.encoder.hidden]
-  norms += [optax.tree.norm(gradients.encoder.readout)]
-  norms += [optax.tree.norm(gradients.decoder)]
-  stack = lambda values: jnp.stack(values) if values else jnp.zeros((0,))
-  return Diagnostics(*map(stack, (rates, silent, saturated, active, norms)))
-
-
-def _no_diagnostics(num_layers: int) -> Diagnostics:
-  nothing = jnp.full((num_layers,), jnp.nan)
-  return Diagnostics(*[nothing] * 4, jnp.full((num_layers + 2,), jnp.nan))
-
-
 def make_train_step(
   model: Model,
   estimator: estimation.Estimator,
@@ -173,13 +139,14 @@ def make_train_step(
 
   Returns:
     A pure function of `TrainState`, inputs [T, B, ...], targets [B, ...],
-    keys [B] and a flag (a traced boolean) that asks for `Diagnostics`, which
+    keys [B] and a flag (a traced boolean) that asks for diagnostics, which
     cost a few passes over the hidden spikes. It returns the next state and
     `Metrics`.
   """
   num_layers = len(model.encoder.layers)
 
   def train_step(state, inputs, targets, keys, diagnose=False):
+    targets, keys = model.with_noise(targets, keys)
     gradients, remembered, losses, sample = estimator.estimate(
       model, state.params, state.estimator, inputs, targets, keys
     )
@@ -188,8 +155,8 @@ def make_train_step(
     )
     diagnostics = jax.lax.cond(
       diagnose,
-      lambda: _diagnose(model.encoder.layers, sample, gradients),
-      lambda: _no_diagnostics(num_layers),
+      lambda: diagnostics_lib.measure(model.encoder.layers, sample, gradients),
+      lambda: diagnostics_lib.none(num_layers),
     )
     losses = jax.tree.map(jnp.mean, losses)
     rate = jnp.mean(sample.spikes)
@@ -235,8 +202,8 @@ def make_eval_step(
 
     def draw(uniforms):
       sample = model.encoder.run(params.encoder, inputs, uniforms)
-      outputs = model.decode(params.decoder, model.view(sample.spikes))
-      losses = model.judge(params, outputs, sample, target)
+      outputs, alone = model.outputs(params, sample, target)
+      losses = model.judge(params, outputs, sample, alone)
       rates = [jnp.mean(spikes) for spikes in sample.hidden]
       rates = jnp.stack(rates) if rates else jnp.zeros((0,))
       return outputs, losses, sample.spikes, rates
@@ -244,6 +211,7 @@ def make_eval_step(
     return jax.vmap(draw, out_axes=(0, 0, 1, 0))(uniforms)
 
   def eval_step(params, inputs, targets, keys):
+    targets, keys = model.with_noise(targets, keys)
     outputs, losses, spikes, rates = jax.vmap(
       one, in_axes=(None, 1, 0, 0), out_axes=(1, 1, 2, 1)
     )(params, inputs, targets, keys)

@@ -37,6 +37,9 @@ def get_config() -> ConfigDict:
   config.view = "full"  # What the decoder sees: full, window, rate or
   # first_spike.
   config.window = 10  # Steps of the view `window`, 1 .. T.
+  config.rate_scale = 4.0  # Of the view `rate`: times the mean over time, > 0.
+  config.channel_flip = 0.0  # Probability that a spike or a silence is flipped
+  # on its way to the decoder, [0, 1].
   config.baseline_view = ""  # View of a second run under the same budget; ""
   # for none.
   config.decoder = "mlp"  # linear, mlp or conv.
@@ -46,13 +49,27 @@ def get_config() -> ConfigDict:
   config.eval_samples = 4  # Samples of y per image on the test set, >= 1.
 
   config.data = ConfigDict()
-  config.data.source = "mnist_5k"  # mnist_5k, mnist_5k_official or mnist; named
-  # in every output.
-  config.data.data_dir = ""  # Folder of the files of the last two.
-  config.data.download = False  # Fetch what `mnist` misses.
+  config.data.source = "mnist_5k"  # Images: mnist_5k, mnist_5k_official, mnist;
+  # recordings: mnist_dvs, mnist_dvs_sim, nmnist, dvs_gesture, shd; named in
+  # every output.
+  config.data.target = "image"  # Of images: image or label; of recordings:
+  # label, and of digits also prototype (one picture per class) or random (a
+  # picture of the class).
+  config.data.data_dir = ""  # Folder of the files, where a source has some.
+  config.data.download = False  # Fetch what is missing (mnist, nmnist,
+  # dvs_gesture, shd).
   config.data.split_seed = 0  # Fixes the split, not the training.
-  config.data.coding = "latency"  # latency (time code) or rate.
-  config.data.max_shift = 1  # Random shifts of training images, pixels, >= 0.
+  config.data.coding = "latency"  # Of images: latency (time code) or rate.
+  config.data.max_shift = 1  # Random shifts of training images, pixels, >= 0;
+  # 0 for recordings.
+  config.data.dt_ms = 10.0  # Of recordings: milliseconds per step, > 0.
+  config.data.scale = 4  # Of mnist_dvs: 4, 8 or 16.
+  config.data.polarity = "both"  # Of mnist_dvs: both or merged.
+  config.data.digits = tuple(range(10))  # Of mnist_dvs: which are read.
+  config.data.bounds = (801, 901)  # Of mnist_dvs: first numbers of validation
+  # and test recordings.
+  config.data.simulated = (3600, 400, 1000)  # Of mnist_dvs_sim: recordings per
+  # split, at most these.
 
   config.encoder = ConfigDict()
   config.encoder.hidden = (600,)  # Units per hidden layer (channels where

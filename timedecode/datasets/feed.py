@@ -1,8 +1,10 @@
-"""Batches of rows that don't fit on the device, made ready ahead of time.
+"""Batches of rows for the steps of a training.
 
-A thread gathers the next batches and moves them to the device while a step
-runs. Which rows they hold follows from (seed, step): a feed that starts at a
-later step goes on exactly. It counts the time that steps wait for data.
+Rows that fit are kept on the device, `Resident`; of others a thread gathers
+the next batches and moves them to the device while a step runs, `Stream`.
+`batches` chooses. Which rows a batch holds follows from (seed, step), the same
+for both: a feed that starts at a later step goes on exactly. They count the
+time that steps wait for data.
 """
 
 import queue
@@ -15,6 +17,78 @@ import jax.numpy as jnp
 
 from timedecode import datasets
 from timedecode.datasets import sources
+
+DEVICE_BYTES = 2**31  # Rows that take more are streamed.
+
+
+def batches(
+  rows: sources.Rows,
+  batch_size: int,
+  seed: int,
+  first_step: int = 0,
+  last_step: int | None = None,
+  device_bytes: int = DEVICE_BYTES,
+) -> "Resident | Stream":
+  """An iterator of ``(step, Rows on the device)``; use it with `with`.
+
+  Args:
+    rows: of a split, on the host.
+    batch_size: examples per step.
+    seed: of the order.
+    first_step: where to begin.
+    last_step: where to end, exclusive; None: never.
+    device_bytes: rows that take no more are kept on the device.
+  """
+  kind = Resident if sources.nbytes(rows) <= device_bytes else Stream
+  return kind(rows, batch_size, seed, first_step, last_step)
+
+
+class Resident:
+  """`Stream`'s iterator over rows that are kept on the device.
+
+  Attributes:
+    waited: seconds for which `next` had nothing ready: none.
+    total: seconds since the first `next`.
+  """
+
+  def __init__(
+    self,
+    rows: sources.Rows,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    last_step: int | None = None,
+  ):
+    """Places the rows; arguments are those of `batches`."""
+    self.waited, self._since = 0.0, None
+    self._rows, self._order = sources.place(rows), (batch_size, seed)
+    self._gather = jax.jit(sources.gather)
+    self._step, self._last_step = first_step, last_step
+
+  def __iter__(self) -> Iterator:
+    return self
+
+  def __next__(self):
+    if self._since is None:
+      self._since = time.perf_counter()
+    step = self._step
+    if self._last_step is not None and step >= self._last_step:
+      raise StopIteration
+    self._step += 1
+    count = len(self._rows.labels)
+    indices = datasets.batch_indices(count, *self._order, step)
+    return step, self._gather(self._rows, indices)
+
+  @property
+  def total(self) -> float:
+    """Seconds since the first batch was asked for."""
+    return 0.0 if self._since is None else time.perf_counter() - self._since
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *error):
+    self._rows, self._last_step = sources.Rows((), ()), 0
 
 
 class Stream:

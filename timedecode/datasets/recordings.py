@@ -7,18 +7,15 @@
 Whatever is slow is done once and kept in the cache folder.
 """
 
-import functools
-import hashlib
 import math
 import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from timedecode import datasets
-from timedecode.datasets import cache, mnist_dvs, packing, simulator, sources
+from timedecode.datasets import mnist_dvs, simulated, simulator, sources
 
 NAMES = ("mnist_dvs", "mnist_dvs_sim", "nmnist", "dvs_gesture", "shd")
 DURATIONS = (2.0, 2.0, 0.3, 2.0, 1.4)  # Seconds, where none are given.
@@ -28,9 +25,8 @@ OF = {
   "simulated": NAMES[1:2],
   "download": NAMES[2:],
 }
+SIMULATED = ("mnist_dvs_sim",)
 TARGETS = ("label", "prototype", "random")
-_SIMULATED_AT_ONCE = 50
-_SIMULATOR_VERSION = 1  # Part of the cache's key.
 _VALIDATION_EVERY = 10  # Of tonic's training recordings, one in so many.
 
 
@@ -80,6 +76,27 @@ def resolve(name: str, options: Options) -> Options:
   return options._replace(duration_s=seconds)
 
 
+def shape_of(name: str, options: Options = Options()) -> tuple[int, int, int]:
+  """(height, width, polarities) of one step, without reading anything."""
+  if name == "mnist_dvs_sim":
+    return simulator.SIDE, simulator.SIDE, 2
+  if name == "mnist_dvs":
+    polarities = 2 if options.polarity == "both" else 1
+    return options.crop[3], options.crop[2], polarities
+  from timedecode.datasets import tonic_sources
+
+  return tonic_sources.SOURCES[name].shape
+
+
+def num_classes(name: str) -> int:
+  """Labels are below this."""
+  if "mnist" in name:
+    return 10
+  from timedecode.datasets import tonic_sources
+
+  return tonic_sources.SOURCES[name].num_classes
+
+
 def _load_mnist_dvs(data_dir, options):
   found = mnist_dvs.load(
     data_dir, datasets.cache_folder(), dt_ms=options.dt_ms,
@@ -96,78 +113,7 @@ def _load_mnist_dvs(data_dir, options):
       f"{data_dir}: bounds {tuple(options.bounds)}: expected recordings for"
       f" {', '.join(empty)}, got none ({mnist_dvs.describe(found)})"
     )
-  polarities = 2 if options.polarity == "both" else 1
-  return splits, (options.crop[3], options.crop[2], polarities)
-
-
-@functools.cache
-def _simulator(duration_s, dt_ms):
-  """``(keys [B], images [B, 28, 28]) -> uint8 [B, T, 169]``, compiled once."""
-  one = lambda key, image: simulator.mnist_dvs_sim(
-    key, image, duration_s=duration_s, bin_ms=dt_ms
-  )
-  return jax.jit(jax.vmap(one))
-
-
-def simulate(
-  images: np.ndarray, seed: int, options: Options = Options()
-) -> np.ndarray:
-  """Simulated recordings of images uint8 [M, 28, 28]: uint8 [M, T, 169].
-
-  Recording i is of image i and of key ``fold_in(key(seed), i)``.
-  """
-  options = resolve("mnist_dvs_sim", options)
-  many = _simulator(options.duration_s, options.dt_ms)
-  keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(
-    np.arange(len(images))
-  )
-  parts, size = [], min(_SIMULATED_AT_ONCE, len(images))
-  for start in range(0, len(images), size):
-    begin = min(start, len(images) - size)  # One shape: compiled once.
-    rows = slice(begin, begin + size)
-    parts.append(np.asarray(many(keys[rows], images[rows]))[start - begin :])
-  return np.concatenate(parts)
-
-
-def _check_simulated(digits, options):
-  """All mistakes, before any recording is made."""
-  for name, part, count in zip(
-    sources.SPLITS, digits[:3], options.simulated, strict=True
-  ):
-    if not 1 <= count <= len(part.images):
-      raise ValueError(
-        f"simulated: expected 1..{len(part.images)} recordings for {name}, got"
-        f" {count}"
-      )
-  for name in ("dt_ms", "duration_s"):
-    value = getattr(options, name)
-    if not (math.isfinite(value) and value > 0):
-      raise ValueError(f"{name}: expected a positive number, got {value}")
-
-
-def _load_simulated(data_dir, options):
-  del data_dir
-  digits, splits = datasets.load("mnist_5k"), {}
-  _check_simulated(digits, options)
-  steps = round(options.duration_s * 1e3 / options.dt_ms)
-  for index, name in enumerate(sources.SPLITS):
-    part, count = digits[index], options.simulated[index]
-    width = packing.packed_size(simulator.NUM_NEURONS)
-    template = {"spikes": np.zeros((count, steps, width), np.uint8)}
-    images = part.images[:count]
-    key = {
-      "source": "mnist_dvs_sim", "split": name, "count": count,
-      "images": hashlib.sha256(images.tobytes()).hexdigest(),
-      "keys": jax.config.jax_default_prng_impl,
-      "dt_ms": options.dt_ms, "duration_s": options.duration_s,
-      "settings": list(simulator.Settings()), "version": _SIMULATOR_VERSION,
-    }  # fmt: skip
-    make = lambda images=images, seed=index: {
-      "spikes": simulate(images, seed, options)
-    }
-    found = cache.arrays(datasets.cache_folder(), key, template, make)
-    splits[name] = sources.Rows(found["spikes"], part.labels[:count])
-  return splits, (simulator.SIDE, simulator.SIDE, 2)
+  return splits
 
 
 def _load_tonic(name, data_dir, options):
@@ -181,12 +127,11 @@ def _load_tonic(name, data_dir, options):
   count = len(train.labels)  # Files may be sorted by class: a random tenth.
   chosen = datasets.epoch_order(count, 0, 0)[: -(-count // _VALIDATION_EVERY)]
   held_out = np.isin(np.arange(count), chosen)
-  splits = {
+  return {
     "train": sources.gather(train, ~held_out),
     "validation": sources.gather(train, held_out),
     "test": test,
   }
-  return splits, tonic_sources.SOURCES[name].shape
 
 
 def _targets(kind):
@@ -200,10 +145,10 @@ def _targets(kind):
   if kind == "random":
     train = datasets.load("mnist_5k").train
     of_class = [train.images[train.labels == digit] for digit in range(10)]
-    return sources.random_targets(np.stack(of_class))
+    return sources.random_targets(np.stack(of_class).reshape(10, -1, 784))
   images, labels = datasets.mnist.load_5k(datasets.cache_folder())
   first = [np.flatnonzero(labels == digit)[0] for digit in range(10)]
-  return sources.prototype_targets(images[first] / 255.0)
+  return sources.prototype_targets(images[first].reshape(10, 784) / 255.0)
 
 
 def load(
@@ -220,8 +165,8 @@ def load(
     data_dir: where the originals lie; not needed by mnist_dvs_sim.
     options: `Options`.
     target: 'label', or for digits 'prototype' (one picture per class, float
-      [28, 28]: the first of MNIST's training images of the digit, in MNIST's
-      order) or 'random' (a random picture of the class).
+      [784] in [0, 1]: the first of MNIST's training images of the digit, in
+      MNIST's order) or 'random' (a random picture of the class).
     flat: inputs [T, B, N], else [T, B, height, width, polarities].
 
   Raises:
@@ -242,9 +187,12 @@ def load(
     raise ValueError(f"data_dir: expected the folder of {name}, got none")
   options = resolve(name, options)
   if name == "mnist_dvs":
-    splits, shape = _load_mnist_dvs(data_dir, options)
+    splits = _load_mnist_dvs(data_dir, options)
   elif name == "mnist_dvs_sim":
-    splits, shape = _load_simulated(data_dir, options)
+    splits = simulated.load(
+      options.simulated, options.duration_s, options.dt_ms
+    )
   else:
-    splits, shape = _load_tonic(name, data_dir, options)
+    splits = _load_tonic(name, data_dir, options)
+  shape = shape_of(name, options)
   return sources.recordings(name, splits, shape, _targets(target), flat)

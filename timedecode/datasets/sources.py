@@ -7,8 +7,8 @@ turns gathered rows into inputs, targets and labels, inside the compiled step:
   rows[indices], keys -> decode -> inputs [T, B, ...], targets [B, ...], labels
 
 Which rows a step takes follows from (seed, step) alone, see
-`datasets.batch_indices`, so a run can go on at any step. Rows that fit are
-kept on the device (`place`); others come from `feed.Stream`.
+`datasets.batch_indices`, so a run can go on at any step; `feed.batches` brings
+them, from the device (`place`) where all fit, else from the host.
 """
 
 from collections.abc import Callable
@@ -45,6 +45,12 @@ class Rows(NamedTuple):
   labels: np.ndarray
 
 
+def unchanged(rows: Rows, keys: jax.Array) -> Rows:
+  """No augmentation."""
+  del keys
+  return rows
+
+
 class Source(NamedTuple):
   """Examples of one kind.
 
@@ -54,6 +60,8 @@ class Source(NamedTuple):
     decode: ``(Rows of a batch, keys [B]) -> Batch``, pure.
     input_shape: of one step's input.
     num_steps: T.
+    augment: ``(Rows of a batch, keys [B]) -> Rows``, pure: how training rows
+      are varied before they are decoded with the same keys.
   """
 
   name: str
@@ -61,6 +69,7 @@ class Source(NamedTuple):
   decode: Callable[[Rows, jax.Array], Batch]
   input_shape: tuple[int, ...]
   num_steps: int
+  augment: Callable[[Rows, jax.Array], Rows] = unchanged
 
   def size(self, split: str) -> int:
     """Number of examples M of a split; ValueError if there is no such one."""
@@ -93,35 +102,15 @@ def place(rows: Rows, limit: int = 2**31) -> Rows:
     limit: bytes that they may take.
 
   Raises:
-    ValueError: they take more; `feed.Stream` then brings them by batches.
+    ValueError: they take more; `feed.batches` then brings them batch by batch.
   """
   size = nbytes(rows)
   if size > limit:
     raise ValueError(
       f"rows: expected at most {limit} bytes to keep on the device, got {size};"
-      " use feed.Stream"
+      " use feed.batches"
     )
   return jax.tree.map(jnp.asarray, rows)
-
-
-def images(
-  splits: Any, encode: Callable[..., Any], input_shape, num_steps: int
-) -> Source:
-  """Images that are encoded as spikes in the step.
-
-  Args:
-    splits: `datasets.Splits`.
-    encode: ``(images uint8 [B, 28, 28], keys [B]) -> (inputs [T, B, ...],
-      targets [B, ...])``, see `coding`.
-    input_shape: of one step's input.
-    num_steps: T.
-  """
-  rows = {
-    name: Rows(part.images, part.labels)
-    for name, part in zip(SPLITS, splits[:3], strict=True)
-  }
-  decode = lambda rows, keys: Batch(*encode(rows.data, keys), rows.labels)
-  return Source(splits.source, rows, decode, tuple(input_shape), num_steps)
 
 
 Target = Callable[[jax.Array, jax.Array], jax.Array]

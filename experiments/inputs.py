@@ -1,0 +1,134 @@
+"""What a configuration is trained on: its source, and what is asked of it."""
+
+import math
+import os
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from timedecode import datasets
+from timedecode import judge as judge_lib
+from timedecode.datasets import coded_images, recordings, sources
+
+NUM_PIXELS = 784
+SOURCES = (*datasets.SOURCES, *recordings.NAMES)
+TARGETS = ("image", *recordings.TARGETS)
+
+
+class Task(NamedTuple):
+  """What a model is asked, known before any data is read.
+
+  Attributes:
+    input_shape: of one step's input.
+    num_outputs: N_r of the decoder.
+    distortion: a name of `bottleneck.DISTORTIONS`.
+    metric: the figure that matters: 'judge_accuracy' of pictures, 'accuracy'
+      of labels.
+  """
+
+  input_shape: tuple[int, ...]
+  num_outputs: int
+  distortion: str
+  metric: str
+
+
+def is_coded(config) -> bool:
+  """Whether the inputs are coded images, and not recordings."""
+  return config.data.source in datasets.SOURCES
+
+
+def options(config) -> recordings.Options:
+  """How recordings are binned; their duration is that of all steps."""
+  choices = config.data
+  return recordings.Options(
+    dt_ms=choices.dt_ms,
+    duration_s=config.num_steps * choices.dt_ms / 1e3,
+    scale=choices.scale,
+    polarity=choices.polarity,
+    digits=tuple(choices.digits),
+    bounds=tuple(choices.bounds),
+    simulated=tuple(choices.simulated),
+    download=choices.download,
+  )
+
+
+def check(config) -> None:
+  """Raises ValueError for choices that don't go together."""
+  choices = config.data
+  known = recordings.TARGETS if "mnist" in choices.source else ("label",)
+  known = coded_images.TARGETS if is_coded(config) else known
+  if choices.target not in known:
+    raise ValueError(
+      f"config.data.target: expected one of {', '.join(known)} for the source"
+      f" {choices.source}, got {choices.target!r}"
+    )
+  if not is_coded(config):
+    recordings.resolve(choices.source, options(config))
+    if choices.max_shift:
+      raise ValueError(
+        "config.data.max_shift: expected 0 for recordings, got"
+        f" {choices.max_shift}"
+      )
+
+
+def sensor_shape(config) -> tuple[int, ...]:
+  """Shape of one step of the input before any flattening."""
+  if is_coded(config):
+    return (28, 28)
+  return recordings.shape_of(config.data.source, options(config))
+
+
+def task(config) -> Task:
+  """The task of a configuration."""
+  shape, classes = sensor_shape(config), 10
+  if not is_coded(config):
+    classes = recordings.num_classes(config.data.source)
+  if config.encoder.kind == "dense":
+    shape = (math.prod(shape),)
+  if config.data.target == "label":
+    return Task(shape, classes, "categorical", "accuracy")
+  return Task(shape, NUM_PIXELS, "bernoulli", "judge_accuracy")
+
+
+def load(config) -> sources.Source:
+  """The source that a configuration names."""
+  choices, flat = config.data, config.encoder.kind == "dense"
+  folder = os.path.expanduser(choices.data_dir)
+  if is_coded(config):
+    splits = datasets.load(
+      choices.source, choices.split_seed, folder, choices.download
+    )
+    return coded_images.load(
+      splits, choices.coding, config.num_steps, flat, choices.max_shift,
+      choices.target,
+    )  # fmt: skip
+  return recordings.load(
+    choices.source, folder or None, options(config), choices.target, flat
+  )
+
+
+def describe(config) -> str:
+  """The source's name, and whether it is simulated."""
+  name = config.data.source
+  return f"{name} (simulated)" if name in recordings.SIMULATED else name
+
+
+def judge(config, source: sources.Source) -> Any:
+  """Parameters of the judge of pictures, from the cache; None for labels.
+
+  It is trained on the clean training images of the source, for recordings on
+  those of 'mnist_5k'.
+  """
+  if config.data.target == "label":
+    return None
+  data = datasets.Images(*source.rows("train"))
+  if not is_coded(config):
+    data = datasets.load("mnist_5k").train
+  folder = datasets.cache_folder()
+  return judge_lib.load_or_train(data, folder, config.judge_epochs).params
+
+
+def example_keys(key: jax.Array, batch_size: int) -> jax.Array:
+  """One key per position in the global batch."""
+  return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(batch_size))

@@ -1,0 +1,162 @@
+"""Training, judging and drawing on every source and every target."""
+
+import binaries
+import jax
+import numpy as np
+import pytest
+import recordings_test
+import tonic_sources_test
+
+from experiments import build, checks, evaluate, inputs, loop, train
+from experiments.configs import smoke
+from timedecode.datasets import feed, recordings
+
+
+def _tiny(source, target, **fields):
+  config = smoke.get_config()
+  config.update({
+    "steps": 3, "batch_size": 4, "num_steps": 4, "eval_every": 2,
+    "eval_samples": 1, "baseline_view": "rate", "decoder_width": 8,
+  })  # fmt: skip
+  config.data.update({
+    "source": source, "target": target, "max_shift": 0,
+  })  # fmt: skip
+  if source == "mnist_dvs_sim":
+    config.data.simulated = (10, 10, 10)
+  config.encoder.hidden, config.encoder.num_readout = (6,), 3
+  for name, value in fields.items():
+    place, _, leaf = name.rpartition("__")
+    (config[place] if place else config)[leaf] = value
+  return config
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path, monkeypatch):
+  """The judge is the session's."""
+  judged = lambda config, source: (
+    None
+    if config.data.target == "label"
+    else binaries.judge_params(smoke.get_config())
+  )
+  monkeypatch.setattr(inputs, "judge", judged)
+  return tmp_path
+
+
+@pytest.mark.parametrize("target, fields", [
+  ("label", {"baseline_view": ""}),
+  ("prototype", {}),
+  ("random", {"baseline_view": "", "encoder__kind": "convolutional", "encoder__hidden": (2,)}),
+])  # fmt: skip
+def test_simulated_recordings(folder, target, fields, capsys):
+  config = _tiny("mnist_dvs_sim", target, **fields)
+  summary = train.run(config, folder / "run")
+  printed = capsys.readouterr().out
+  assert "mnist_dvs_sim (simulated): 10 training, 10 validation, 10" in printed
+  metric = "accuracy" if target == "label" else "judge_accuracy"
+  assert f"{metric.replace('_', ' ')} " in printed
+  assert 0.0 <= summary[metric] <= 1.0 and summary["split"].startswith(
+    "test, 10"
+  )
+  assert np.isfinite(summary["distortion"])
+  again = evaluate.evaluate(folder / "run")
+  assert again["full"][metric] == summary[metric]
+  if config.baseline_view:
+    assert "rate decoding: judge accuracy" in printed
+    assert again["rate"][metric] == summary[f"baseline_{metric}"]
+  figures = {path.name for path in (folder / "run" / "figures").iterdir()}
+  pictures = {"raster.png", "learning_curves.png"}
+  if target != "label":
+    pictures |= {"reconstructions.png"}
+    # Prototypes and training images are digits that the judge knows.
+    assert summary["judge_clean_accuracy"] > 0.8
+  assert figures == pictures
+  row = loop.read_rows(folder / "run" / "metrics.jsonl")[-1]
+  assert row["waiting_share"] == 0.0 and 0.0 <= row[metric] <= 1.0
+
+
+def test_streamed_rows_train_to_the_same_parameters(folder, monkeypatch):
+  config = _tiny("mnist_dvs_sim", "label", baseline_view="")
+  ends = []
+  for limit in (feed.DEVICE_BYTES, 0):
+    monkeypatch.setattr(feed.batches, "__defaults__", (0, None, limit))
+    place = folder / str(limit)
+    place.mkdir()
+    source = inputs.load(config)
+    run = loop.prepare(config, "full", place, source)
+    ends.append(loop.train(config, run, source, None, lambda line: None))
+  for a, b in zip(
+    *(jax.tree.leaves(end.state.params) for end in ends), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+  assert ends[1].rows[-1]["waiting_share"] > 0.0
+
+
+def test_mnist_dvs(folder):
+  recordings_test.write_dvs(folder, (1, 801, 901))
+  config = _tiny(
+    "mnist_dvs", "prototype", data__data_dir=str(folder), data__digits=(2, 7)
+  )
+  summary = train.run(config, folder / "run")
+  assert summary["split"] == "test, 2 examples, 1 samples of y each"
+  assert summary["data_source"] == "mnist_dvs"
+  merged = config.copy_and_resolve_references()
+  merged.data.polarity = "merged"
+  assert inputs.load(merged).input_shape == inputs.task(merged).input_shape
+  assert inputs.task(merged).input_shape == (26 * 26,)
+
+
+def _write_nmnist(folder):
+  for split in ("Train", "Test"):
+    events = {
+      (label, f"{number:05}"): [(number, label, 1000 * label, 1)] * 3
+      for label in (0, 1)
+      for number in range(6)
+    }
+    tonic_sources_test.write_nmnist(folder, events, split)
+
+
+def _write_gesture(folder):
+  for split in ("ibmGestureTrain", "ibmGestureTest"):
+    events = {
+      (f"user0{user}_lab", label): [[8 * label, 4, 1, 0], [9, 5, 0, 9000]]
+      for user in (1, 2)
+      for label in (0, 3, 10)
+    }
+    tonic_sources_test.write_gesture(folder, events, split)
+
+
+def _write_shd(folder):
+  for split in ("train", "test"):
+    events = [[(0.001 * i, 30 * i), (0.02, 699)] for i in range(8)]
+    tonic_sources_test.write_shd(folder, events, [*range(7), 19], split)
+
+
+@pytest.mark.parametrize("source, write, classes", [
+  ("nmnist", _write_nmnist, 10),
+  ("dvs_gesture", _write_gesture, 11),
+  ("shd", _write_shd, 20),
+])  # fmt: skip
+def test_sets_that_tonic_reads(folder, source, write, classes):
+  write(folder)
+  config = _tiny(source, "label", data__data_dir=str(folder), baseline_view="")
+  checks.validate(config)
+  loaded, task = inputs.load(config), inputs.task(config)
+  assert (
+    loaded.input_shape
+    == task.input_shape
+    == (int(np.prod(recordings.shape_of(source))),)
+  )
+  assert task.num_outputs == classes and loaded.num_steps == 4
+  summary = train.run(config, folder / "run")
+  assert summary["data_source"] == source and "accuracy" in summary
+
+
+@pytest.mark.parametrize("target", inputs.TARGETS)
+def test_a_model_is_built_for_what_it_is_asked(target):
+  source = "mnist_5k" if target in ("image",) else "mnist_dvs_sim"
+  config = _tiny(source, target)
+  config.encoder.kind = "dense"
+  built = build.build(config, "full")
+  state = jax.eval_shape(lambda: build.init_state(config, built))
+  outputs = state.params.decoder["params"]["output"]["bias"].shape
+  assert outputs == ((10,) if target == "label" else (784,))
