@@ -92,10 +92,12 @@ def build_encoder(config) -> encoder.Encoder:
 
 def build_view(config, view: str) -> Callable[[jax.Array], jax.Array]:
   """What the decoder sees."""
-  options = {
-    "window": {"length": config.window}, "rate": {"scale": config.rate_scale}
-  }  # fmt: skip
-  return readout.view(view, **options.get(view, {}))
+  options = {}
+  if view == "window":
+    options["length"] = config.window
+  if config.view_scale and view in ("rate", "first_spike"):
+    options["scale"] = config.view_scale
+  return readout.view(view, **options)
 
 
 def build_channel(config):

@@ -39,7 +39,7 @@ AT_LEAST = {
   "data.split_seed": 0, "data.max_shift": 0, "encoder.num_readout": 1,
   "optimizer.max_norm": 0, "judge_epochs": 1, "remat_every": 0,
   "optimizer.encoder_learning_rate": 0, "prior_length": 1,
-  "online_chunk": 0,
+  "online_chunk": 0, "view_scale": 0,
 }  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def _check_combinations(config):
 def _positive(config):
   for name in (
     "optimizer.learning_rate", "encoder.weight_scale", "temperature",
-    "final_temperature", "rate_scale", "data.dt_ms",
+    "final_temperature", "data.dt_ms",
   ):  # fmt: skip
     value = field(config, name)
     if not (math.isfinite(value) and value > 0):

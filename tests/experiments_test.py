@@ -135,10 +135,10 @@ OPTIONS = [
   {"decoder": "conv", "data__max_shift": 0},
   {"decoder_width": 0, "encoder__surrogate": "boxcar"},
   {"view": "window", "window": 4, "encoder__surrogate": "logistic"},
-  {"view": "rate", "encoder__surrogate": "fast_sigmoid", "rate_scale": 2.0},
+  {"view": "rate", "encoder__surrogate": "fast_sigmoid", "view_scale": 2.0},
   {"channel_flip": 0.2, "estimator": "disarm", "num_samples": 2},
   {"data__target": "label", "channel_flip": 0.1},
-  {"view": "first_spike", "encoder__surrogate": "arctan"},
+  {"view": "first_spike", "encoder__surrogate": "arctan", "view_scale": 2.0},
   {"encoder__hidden": ()},
   {"encoder__kind": "convolutional", "encoder__hidden": (2,)},
   {"encoder__gain": "published", "encoder__lateral": True},
@@ -279,7 +279,7 @@ BAD = [
     {"online_chunk": 64, "credit": "local", "channel_flip": 0.1},
     "config.channel_flip: expected 0 with online_chunk",
   ),
-  ({"rate_scale": 0.0}, "config.rate_scale: expected > 0"),
+  ({"view_scale": -1.0}, "config.view_scale: expected >= 0, got -1.0"),
 ]
 
 

@@ -99,7 +99,7 @@ def counts(spikes: jax.Array, scale: float = 4.0) -> jax.Array:
   return scale * jnp.mean(spikes, axis=0, keepdims=True)
 
 
-def first_spike(spikes: jax.Array) -> jax.Array:
+def first_spike(spikes: jax.Array, scale: float = 1.0) -> jax.Array:
   """First-to-spike decoding: ``(T - t) / T``, t the step of the first spike.
 
   1 for a spike at step 0, 1/T for a first spike at the last step, 0 for a
@@ -110,16 +110,17 @@ def first_spike(spikes: jax.Array) -> jax.Array:
 
   Args:
     spikes: [T, N].
+    scale: factor of the latencies.
 
   Returns:
-    [1, N], in [0, 1].
+    [1, N], in [0, scale].
 
   Raises:
     ValueError: spikes not [T, N].
   """
   _check_spikes(spikes)
   silent = jnp.cumprod(1.0 - spikes, axis=0)
-  return jnp.sum(1.0 - silent, axis=0, keepdims=True) / spikes.shape[0]
+  return scale * jnp.mean(1.0 - silent, axis=0, keepdims=True)
 
 
 VIEWS: dict[str, Callable[..., jax.Array]] = {
@@ -135,7 +136,7 @@ def view(name: str, **options: Any) -> Callable[[jax.Array], jax.Array]:
 
   Args:
     name: a key of `VIEWS`.
-    **options: `length` for "window" (required), `scale` for "rate".
+    **options: `length` for "window" (required), `scale` for "rate" and "first_spike".
 
   Returns:
     A function of spikes [T, N] -> [D, N].

@@ -37,7 +37,8 @@ def get_config() -> ConfigDict:
   config.view = "full"  # What the decoder sees: full, window, rate or
   # first_spike.
   config.window = 10  # Steps of the view `window`, 1 .. T.
-  config.rate_scale = 4.0  # Of the view `rate`: times the mean over time, > 0.
+  config.view_scale = 0.0  # Factor of the views `rate` and `first_spike`, > 0;
+  # 0: their own (4 and 1).
   config.channel_flip = 0.0  # Probability that a spike or a silence is flipped
   # on its way to the decoder, [0, 1].
   config.baseline_view = ""  # View of a second run under the same budget; ""

@@ -1,0 +1,34 @@
+"""Learning rate and scale of every view on validation, before any is compared.
+
+Command: python -m experiments.study --study=tuning --workdir=DIR
+"""
+
+from experiments import study
+
+RATES = (2.5e-3, 5e-3, 1e-2)
+SCALES = {
+  "full": (0.0,),
+  "rate": (2.0, 4.0, 8.0),
+  "first_spike": (1.0, 2.0, 4.0),
+}
+STEPS = 1400
+
+
+def get_study():
+  rows = {
+    f"{view}, rate {rate}, scale {scale or 1}": {
+      "view": view,
+      "baseline_view": "",
+      "steps": STEPS,
+      "optimizer.learning_rate": rate,
+      "view_scale": scale,
+    }
+    for view, scales in SCALES.items()
+    for scale in scales
+    for rate in RATES
+  }
+  return study.Study(
+    "tuning",
+    "What each view is trained with; hand-made ones try three scales more.",
+    "mnist_time", rows, seeds=1, first_seed=100,
+  )  # fmt: skip

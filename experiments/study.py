@@ -1,0 +1,254 @@
+"""Runs a whole table of experiments: rows x seeds, each a run of `train`.
+
+  python -m experiments.study --study=readout_neurons --workdir=DIR
+
+A study is a file of `studies/` whose `get_study` returns a `Study`. Every
+member is the command that a person would give, in a process of its own on a
+core of its own, with the folder DIR/<row>/seed<k>. All rows are run with seed
+0 first, then with seed 1 and so on, so that the table fills in evenly. What is
+finished is in DIR/records.jsonl and not repeated; a member that was killed
+goes on. `experiments.report` makes a page of DIR or of the records.
+"""
+
+import concurrent.futures
+import importlib
+import json
+import os
+import pathlib
+import queue
+import subprocess
+import sys
+import time
+from typing import Any, NamedTuple
+
+from absl import app, flags
+
+from experiments import checks, loop, workdir
+from experiments.configs import base
+
+STUDY = flags.DEFINE_string("study", None, "Name of a file of studies/.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of results.")
+SEEDS = flags.DEFINE_integer("seeds", 0, "Seeds per row; 0: the study's.", 0)
+WORKERS = flags.DEFINE_integer(
+  "workers", 0, "Runs at a time; 0: one per core, each on its own.", 0
+)
+ROWS = flags.DEFINE_list("rows", [], "Names of rows; all by default.")
+
+
+class Study(NamedTuple):
+  """A table of experiments.
+
+  Attributes:
+    name: of the study.
+    claim: what it is to show, in a sentence.
+    config: name of a file of configs/ that the rows change.
+    rows: name -> {dotted field: value}.
+    seeds: how many; they are counted from `first_seed`.
+    first_seed: tuning takes other seeds than what is reported.
+  """
+
+  name: str
+  claim: str
+  config: str
+  rows: dict[str, dict[str, Any]]
+  seeds: int = 3
+  first_seed: int = 0
+
+
+class Member(NamedTuple):
+  """A run: row, seed, and its command without the folder."""
+
+  row: str
+  seed: int
+  settings: dict[str, Any]
+  command: list[str]
+
+
+def load(name: str) -> Study:
+  """The study of a name; ValueError if there is none or a row is wrong."""
+  folder = pathlib.Path(__file__).parent / "studies"
+  known = sorted(path.stem for path in folder.glob("[a-z]*.py"))
+  if name not in known:
+    raise ValueError(f"study: expected one of {', '.join(known)}, got {name!r}")
+  module = importlib.import_module(f"experiments.studies.{name}")
+  return module.get_study()
+
+
+def configure(study: Study, row: str, seed: int = 0):
+  """The configuration of a member, checked."""
+  module = importlib.import_module(f"experiments.configs.{study.config}")
+  config = module.get_config()
+  for name, value in (study.rows[row] | {"seed": seed}).items():
+    place, _, leaf = name.rpartition(".")
+    part = checks.field(config, place) if place else config
+    if leaf not in part:
+      raise ValueError(f"{study.name}, {row}: no field {name}")
+    part[leaf] = value
+  checks.validate(config)
+  return config
+
+
+def members(study: Study, seeds: int, rows: list[str]) -> list[Member]:
+  """All runs, seed by seed; ValueError before any of them for a bad row."""
+  unknown = sorted(set(rows) - set(study.rows))
+  if unknown:
+    raise ValueError(
+      f"rows: expected some of {list(study.rows)}, got {unknown}"
+    )
+  result = []
+  for seed in range(study.first_seed, study.first_seed + seeds):
+    for row, fields in study.rows.items():
+      if rows and row not in rows:
+        continue
+      configure(study, row, seed)
+      settings = fields | {"seed": seed}
+      command = [
+        "-m", "experiments.train",
+        f"--config=experiments/configs/{study.config}.py",
+        *(f"--config.{name}={_text(v)}" for name, v in settings.items()),
+      ]  # fmt: skip
+      result.append(Member(row, seed, settings, command))
+  return result
+
+
+def _text(value) -> str:
+  return str(tuple(value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _slug(row: str) -> str:
+  """A folder's name of a row's."""
+  return "".join(c if c.isalnum() or c in ".-" else "_" for c in row)
+
+
+def read_records(path: pathlib.Path) -> list[dict]:
+  """The records of what is finished; ValueError names a damaged line."""
+  if not path.exists():
+    return []
+  records = []
+  for number, line in enumerate(path.read_text().splitlines(), 1):
+    try:
+      record = json.loads(line)
+      record["row"], record["seed"], record["summary"]
+    except (ValueError, KeyError, TypeError) as error:
+      raise ValueError(f"{path}, line {number}: no record: {error}") from error
+    records.append(record)
+  return records
+
+
+def record(study: Study, member: Member, folder: pathlib.Path) -> dict:
+  """What is kept of a finished run."""
+  summary = json.loads((folder / "summary.json").read_text())
+  rows = loop.read_rows(folder / "metrics.jsonl")
+  config = configure(study, member.row, member.seed)
+  defaults = workdir.flat(base.get_config().to_dict())
+  settings = {
+    name: value
+    for name, value in workdir.flat(config.to_dict()).items()
+    if name not in ("name", "seed") and defaults[name] != value
+  }
+  return {
+    "study": study.name, "row": member.row, "seed": member.seed,
+    "settings": settings,
+    "command": " ".join(["python", *map(_quoted, member.command)]),
+    "summary": summary, "validation": rows[-1],
+  }  # fmt: skip
+
+
+def _quoted(word: str) -> str:
+  return f"'{word}'" if set(word) & set("() ,'") else word
+
+
+def run_member(member: Member, folder: pathlib.Path, core: int | None) -> None:
+  """One run; RuntimeError with the end of its output if it fails."""
+  folder.mkdir(parents=True, exist_ok=True)
+  environment = dict(os.environ)
+  cache = str(folder.parent.parent / "compiled")
+  environment.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
+  command = [sys.executable, *member.command, f"--workdir={folder / 'run'}"]
+  limit = None if core is None else lambda: os.sched_setaffinity(0, {core})
+  with (folder / "output.txt").open("ab") as output:
+    result = subprocess.run(
+      command, stdout=output, stderr=subprocess.STDOUT, env=environment,
+      preexec_fn=limit, check=False,
+    )  # fmt: skip
+  if result.returncode:
+    end = (folder / "output.txt").read_text()[-2000:]
+    raise RuntimeError(f"{' '.join(member.command)} failed:\n{end}")
+
+
+def run(study: Study, folder: pathlib.Path, seeds: int, rows: list[str]):
+  """All members that are not finished; failures are reported at the end."""
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / "records.jsonl"
+  done = {(r["row"], r["seed"]) for r in read_records(path)}
+  todo = [
+    member
+    for member in members(study, seeds or study.seeds, rows)
+    if (member.row, member.seed) not in done
+  ]
+  cores = sorted(os.sched_getaffinity(0))
+  count = WORKERS.value or len(cores)
+  places: queue.Queue = queue.Queue()
+  for index in range(count):
+    places.put(cores[index] if count <= len(cores) else None)
+  start, finished, failed = time.perf_counter(), 0, []
+  print(f"{study.name}: {len(done)} done, {len(todo)} to do", flush=True)
+
+  def one(member):
+    core = places.get()
+    place = folder / _slug(member.row) / f"seed{member.seed}"
+    try:
+      run_member(member, place, core)
+      return record(study, member, place / "run")
+    finally:
+      places.put(core)
+
+  with concurrent.futures.ThreadPoolExecutor(count) as pool:
+    waiting = {pool.submit(one, member): member for member in todo}
+    for future in concurrent.futures.as_completed(waiting):
+      member = waiting[future]
+      finished += 1
+      try:
+        found = future.result()
+      except (RuntimeError, OSError) as error:
+        failed.append(member)
+        print(f"{member.row}, seed {member.seed}: {error}", flush=True)
+        continue
+      with path.open("a") as file:
+        file.write(json.dumps(found) + "\n")
+      spent = time.perf_counter() - start
+      left = spent / finished * (len(todo) - finished)
+      print(
+        f"[{finished}/{len(todo)}] {spent:,.0f} s, {left:,.0f} s left:"
+        f" {member.row}, seed {member.seed}: {in_words(found)}",
+        flush=True,
+      )
+  if failed:
+    raise ValueError(
+      f"{len(failed)} runs failed, the others are kept in {path}"
+    )
+
+
+def in_words(found: dict) -> str:
+  """The figures of a record that matter."""
+  metric = "accuracy" if "accuracy" in found["summary"] else "judge_accuracy"
+  return (
+    f"{metric.replace('_', ' ')} {found['summary'][metric]:.3f} (test),"
+    f" {found['validation'][metric]:.3f} (validation),"
+    f" {found['summary']['information_bits_per_example']:.1f} bits"
+  )
+
+
+def main(argv):
+  """Parses the flags and turns errors of use into one line."""
+  if len(argv) > 1 or not STUDY.value or not WORKDIR.value:
+    raise app.UsageError("expected --study=NAME and --workdir=DIR")
+  try:
+    study = load(STUDY.value)
+    run(study, pathlib.Path(WORKDIR.value), SEEDS.value, ROWS.value)
+  except ValueError as error:
+    raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+  app.run(main)
