@@ -25,6 +25,7 @@ from absl import app, flags
 
 from experiments import checks, loop, workdir
 from experiments.configs import base
+from experiments.studies import Study
 
 STUDY = flags.DEFINE_string("study", None, "Name of a file of studies/.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of results.")
@@ -33,26 +34,6 @@ WORKERS = flags.DEFINE_integer(
   "workers", 0, "Runs at a time; 0: one per core, each on its own.", 0
 )
 ROWS = flags.DEFINE_list("rows", [], "Names of rows; all by default.")
-
-
-class Study(NamedTuple):
-  """A table of experiments.
-
-  Attributes:
-    name: of the study.
-    claim: what it is to show, in a sentence.
-    config: name of a file of configs/ that the rows change.
-    rows: name -> {dotted field: value}.
-    seeds: how many; they are counted from `first_seed`.
-    first_seed: tuning takes other seeds than what is reported.
-  """
-
-  name: str
-  claim: str
-  config: str
-  rows: dict[str, dict[str, Any]]
-  seeds: int = 3
-  first_seed: int = 0
 
 
 class Member(NamedTuple):

@@ -3,7 +3,7 @@
 Command: python -m experiments.study --study=tuning --workdir=DIR
 """
 
-from experiments import study
+from experiments import studies
 
 RATES = (2.5e-3, 5e-3, 1e-2)
 SCALES = {
@@ -27,7 +27,7 @@ def get_study():
     for scale in scales
     for rate in RATES
   }
-  return study.Study(
+  return studies.Study(
     "tuning",
     "What each view is trained with; hand-made ones try three scales more.",
     "mnist_time", rows, seeds=1, first_seed=100,
