@@ -3,13 +3,16 @@
 import errno
 import json
 import multiprocessing
+import os
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
 import pytest
 
-from timedecode import checkpoint
+from timedecode import checkpoint, temporary
 from timedecode.datasets import cache
 
 KEY = {"source": "abc", "options": [10, 2.0, (1, 2)], "reader": 1}
@@ -193,6 +196,40 @@ def test_two_processes_at_once(tmp_path, capfd):
   assert len(list(tmp_path.iterdir())) == 1
   _equal(cache.arrays(tmp_path, KEY, None, _never), _make())
   assert "cache:" not in capfd.readouterr().err
+
+
+def test_what_killed_writers_of_any_key_left_is_removed(tmp_path):
+  process = subprocess.Popen([sys.executable, "-c", ""])
+  process.wait()
+  other = cache.path_of(tmp_path, {"another": "key"})
+  name = lambda path, process: temporary.name_for(path, process=process)
+  for path in (other, cache.path_of(tmp_path, KEY)):
+    name(path, process.pid).write_bytes(b"half")
+  running = name(other, os.getppid())
+  foreign = name(tmp_path / "arrays-mine.npz", process.pid)
+  for path in (running, foreign):
+    path.write_bytes(b"half")
+  _equal(cache.arrays(tmp_path, KEY, None, _make), _make())
+  want = [running, foreign, cache.path_of(tmp_path, KEY)]
+  assert sorted(tmp_path.iterdir()) == sorted(want)
+
+
+def test_a_file_that_is_replaced_while_it_is_read(
+  tmp_path, capsys, monkeypatch
+):
+  """Its description was of our key, its arrays are of another."""
+  path = cache.path_of(tmp_path, KEY)
+  cache.arrays(tmp_path, KEY, None, _make)
+  load_metadata = checkpoint.load_metadata
+
+  def then_replaced(found):
+    metadata = load_metadata(found)
+    _save(path, _make(1), metadata["arrays"], {"another": "key"})
+    return metadata
+
+  monkeypatch.setattr(checkpoint, "load_metadata", then_replaced)
+  _equal(cache.arrays(tmp_path, KEY, None, _make), _make())
+  assert "replaced while it was read" in capsys.readouterr().err
 
 
 def test_mistakes_are_named(tmp_path):

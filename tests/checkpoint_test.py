@@ -1,7 +1,11 @@
 """Checkpoints: exact round trips; every damage is named, nothing is lost."""
 
 import json
+import os
 import pickle
+import signal
+import subprocess
+import sys
 import zipfile
 
 import jax
@@ -10,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 
-from timedecode import checkpoint
+from timedecode import checkpoint, temporary
 from timedecode.checkpoint import CheckpointError
 
 
@@ -128,6 +132,27 @@ def test_other_models_are_refused(tmp_path, template, message):
   checkpoint.save(tmp_path / "c", {"w": np.zeros((3, 2))}, {})
   with pytest.raises(CheckpointError, match=message):
     checkpoint.load(tmp_path / "c", template)
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from timedecode.checkpoint import save
+
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+save(sys.argv[1], {"w": np.zeros(9)}, {})
+"""
+
+
+def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path):
+  path = tmp_path / "checkpoint"
+  killed = subprocess.run([sys.executable, "-c", KILLED, str(path)])
+  assert killed.returncode == -signal.SIGKILL
+  assert [p.suffix for p in tmp_path.iterdir()] == [".tmp"]
+  running = temporary.name_for(path, process=os.getppid())
+  running.write_bytes(b"half")
+  checkpoint.save(path, _tree(), {})
+  assert sorted(tmp_path.iterdir()) == sorted([running, path])
 
 
 def test_a_failed_save_keeps_the_earlier_file(tmp_path):

@@ -12,7 +12,7 @@ from absl import flags
 
 from experiments import benchmark_feeding, data, data_contents
 from timedecode import coding, contact_sheet, datasets
-from timedecode.datasets import recordings, sources
+from timedecode.datasets import recordings, simulated, sources
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -267,7 +267,7 @@ def test_feeding_benchmark(capsys, monkeypatch):
   random = lambda images, *_: rng.integers(
     0, 256, (len(images), 4, 169), dtype=np.uint8
   )
-  monkeypatch.setattr(recordings, "simulate", random)
+  monkeypatch.setattr(simulated, "simulate", random)
   values = benchmark_feeding.define(flags.FlagValues())
   values([
     "b", "--repeats=2", "--batch=2", "--hidden=3", "--readout=4",

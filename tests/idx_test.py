@@ -1,15 +1,9 @@
-"""IDX files: real ones, ones written here, every way to be wrong, downloads."""
+"""IDX files: real ones, ones written here, every way to be wrong."""
 
-import dataclasses
 import gzip
-import hashlib
-import http.server
 import os
 import pathlib
-import re
-import resource
 import struct
-import threading
 import tracemalloc
 
 import numpy as np
@@ -176,131 +170,6 @@ def test_digest_is_that_of_the_plain_file():
 def test_digest_rejects(values):
   with pytest.raises(ValueError, match=r"expected an array of integers 0\.\."):
     idx.sha256(np.array(values))
-
-
-@dataclasses.dataclass
-class Site:
-  """A web site on this machine; it can be told to behave badly."""
-
-  url: str = ""
-  files: dict = dataclasses.field(default_factory=dict)
-  requests: list = dataclasses.field(default_factory=list)  # Name, range.
-  ranges: bool = True
-  cuts: int = 0  # Answers that end in the middle.
-
-  def add(self, name, content, unpacked=b""):
-    self.files[name] = content
-    digests = [hashlib.sha256(data).hexdigest() for data in (content, unpacked)]
-    return idx.File(self.url + name, len(content), *digests)
-
-  def answer(self, handler):
-    name = handler.path.rpartition("/")[2]
-    wanted = re.match(r"bytes=(\d+)-$", handler.headers.get("Range", ""))
-    begin = int(wanted[1]) if wanted else 0
-    self.requests.append((name, begin))
-    if name not in self.files:
-      return handler.send_error(404)
-    partial = begin and self.ranges
-    content = self.files[name][begin if partial else 0 :]
-    handler.send_response(206 if partial else 200)
-    handler.send_header("Content-Length", str(len(content)))
-    handler.end_headers()
-    if self.cuts:
-      self.cuts -= 1
-      content = content[: len(content) // 2]
-    handler.wfile.write(content)
-
-
-@pytest.fixture
-def site(monkeypatch):
-  monkeypatch.setenv("no_proxy", "*")
-  result = Site()
-
-  class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-      result.answer(self)
-
-    def log_message(self, *args):
-      pass
-
-  with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-    result.url = f"http://127.0.0.1:{server.server_port}/files/"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield result
-    server.shutdown()
-    thread.join()
-
-
-CONTENT = np.random.default_rng(1).bytes(900_000)
-
-
-def test_fetch(site, tmp_path, capsys):
-  folder = tmp_path / "new" / "folder"
-  path = idx.fetch(site.add("a.gz", CONTENT), folder)
-  assert path == folder / "a.gz" and path.read_bytes() == CONTENT
-  assert list(folder.iterdir()) == [path] and site.requests == [("a.gz", 0)]
-  assert "a.gz: 0.90 of 0.90 MB" in capsys.readouterr().err
-
-
-def test_fetch_goes_on_where_the_connection_broke(site, tmp_path):
-  site.cuts = 2
-  path = idx.fetch(site.add("a.gz", CONTENT), tmp_path)
-  assert path.read_bytes() == CONTENT
-  assert [begin for _, begin in site.requests] == [0, 450_000, 675_000]
-
-
-def test_fetch_begins_anew_where_the_site_knows_no_ranges(site, tmp_path):
-  site.cuts, site.ranges = 1, False
-  path = idx.fetch(site.add("a.gz", CONTENT), tmp_path)
-  assert path.read_bytes() == CONTENT and len(site.requests) == 2
-
-
-def _fetch_fails(file, folder, error, message):
-  """Fails, and leaves an earlier file as it was and nothing else."""
-  earlier = folder / file.name
-  earlier.write_bytes(b"earlier")
-  with pytest.raises(error, match=message):
-    idx.fetch(file, folder)
-  assert list(folder.iterdir()) == [earlier]
-  assert earlier.read_bytes() == b"earlier"
-
-
-def test_fetch_rejects_other_content(site, tmp_path):
-  file = site.add("a.gz", CONTENT)
-  for content in (CONTENT[:-1] + b"x", CONTENT + b"x"):
-    site.files["a.gz"] = content
-    message = f"a.gz: expected 900000 bytes .*, got {len(content)} with"
-    _fetch_fails(file, tmp_path, ValueError, message)
-
-
-def test_fetch_gives_up(site, tmp_path):
-  file = site.add("a.gz", CONTENT)
-  site.files["a.gz"] = b""
-  message = "a.gz: expected 900000 bytes, got 0: the connection ended"
-  _fetch_fails(file, tmp_path, OSError, message)
-  del site.files["a.gz"]
-  _fetch_fails(file, tmp_path, OSError, "a.gz: .*, got 0: .*404")
-  assert len(site.requests) == 6  # What is not there is asked for once.
-  closed = file._replace(url="http://127.0.0.1:9/a.gz")
-  _fetch_fails(closed, tmp_path, OSError, "127.0.0.1:9/a.gz: .*refused")
-
-
-def limit_files(size):
-  """From here on no file may grow beyond size: like a full disk."""
-  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-  return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_fetch_on_a_full_disk(site, tmp_path):
-  file = site.add("a.gz", CONTENT)
-  restore = limit_files(300_000)
-  try:
-    _fetch_fails(file, tmp_path, OSError, "too large")
-  finally:
-    restore()
-  assert idx.fetch(file, tmp_path).read_bytes() == CONTENT
 
 
 def test_find_knows_the_usual_names(tmp_path):

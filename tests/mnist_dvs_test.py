@@ -13,8 +13,8 @@ import tarfile
 import tracemalloc
 import zipfile
 
+import downloads_test
 import hypothesis
-import idx_test
 import numpy as np
 import pytest
 from hypothesis import strategies
@@ -170,6 +170,44 @@ def test_prepared_once_and_anew_after_a_change(tmp_path, monkeypatch):
   assert (changed.spikes[1] != first.spikes[1]).any()
 
 
+@pytest.mark.parametrize("kind", ["folder", ".zip"])
+@pytest.mark.parametrize("change", ["content", "time", "new", "gone"])
+def test_files_that_change_while_they_are_read_are_not_kept(
+  tmp_path, monkeypatch, kind, change
+):
+  """After the key is made, and before the last file is read."""
+  _write(tmp_path, kind, _whole((0,), (1, 2)))
+  path = tmp_path / (_name(0, 1) if kind == "folder" else "grabbed_data0.zip")
+  before = path.read_bytes()
+  decode, calls = aedat.decode, []
+
+  def changed(data, name):
+    calls.append(name)
+    if len(calls) == 1:
+      if change == "content":
+        path.write_bytes(before + b"\0" * 8)
+      elif change == "time":
+        os.utime(path, ns=(1, 1))
+      elif change == "new":
+        path.with_name("new.txt").write_bytes(b"")
+      else:
+        path.unlink()
+    return decode(data, name)
+
+  monkeypatch.setattr(aedat, "decode", changed)
+  if change == "new" and kind == ".zip":  # Beside an archive it is no matter.
+    assert len(_load(tmp_path).labels) == 2
+    return
+  message = f"{path.parent}.*changed while the data were read: expected "
+  if change == "gone" and kind == ".zip":
+    message = "expected a folder grabbed_data0/scale4 or an archive"
+  with pytest.raises(ValueError, match=message):
+    _load(tmp_path)
+  assert not list(tmp_path.glob("c/*"))
+  path.write_bytes(before)
+  assert len(_load(tmp_path).labels) == 2
+
+
 def test_split_goes_by_number(tmp_path):
   _write(tmp_path, ".zip", _whole())
   everything = mnist_dvs.load(tmp_path, tmp_path / "c", digits=(0, 3))
@@ -262,7 +300,8 @@ def test_misplaced_and_duplicated_recordings_are_named(tmp_path):
     (_name(0, 1001), "_1001.aedat: expected a number in 1..1000"),
   ):
     _write_zip(tmp_path / "grabbed_data0.zip", {first: HEADER, other: HEADER})
-    with pytest.raises(ValueError, match=message):
+    where = f"{tmp_path}/grabbed_data0.zip: "
+    with pytest.raises(ValueError, match=f"^{where}.*{message}"):
       _load(tmp_path)
   (tmp_path / "grabbed_data0.tgz").write_bytes(b"")
   with pytest.raises(ValueError, match="digit 0: two archives"):
@@ -330,6 +369,86 @@ def test_zips_are_read_in_bounded_memory_whatever_their_sizes_say(tmp_path):
   peak = tracemalloc.get_traced_memory()[1]
   tracemalloc.stop()
   assert peak < 16 * 2**20
+
+
+def _damage(path, at, value=0xFF):
+  whole = bytearray(path.read_bytes())
+  whole[at] ^= value
+  path.write_bytes(whole)
+
+
+def test_a_damaged_member_is_named_with_its_byte(tmp_path):
+  """Archive, member, and where in the archive the member begins."""
+  names = [_name(0, number) for number in (1, 2)]
+  path = tmp_path / "grabbed_data0.zip"
+  _write_zip(path, {name: _recording(i) for i, name in enumerate(names)})
+  whole = path.read_bytes()
+  second = whole.index(b"PK\3\4", 4)
+  # Its signature, its content (so the checksum), the first of the compressed.
+  where = f"^{path}: member '{names[1]}' at byte {second}: damaged: "
+  for at in (second, second + 300, second + 30 + len(names[1])):
+    _damage(path, at)
+    with pytest.raises(ValueError, match=where):
+      _load(tmp_path)
+    path.write_bytes(whole)
+  path.unlink()
+  # A tar that ends within the second member: 512, 2560 and 512 bytes later.
+  for kind, unpacked in ((".tar", ""), (".tgz", " of the unpacked data")):
+    path = tmp_path / f"grabbed_data0{kind}"
+    _write_tar(path, {name: _recording(i) for i, name in enumerate(names)})
+    whole = path.read_bytes()
+    if kind == ".tgz":
+      whole = gzip.compress(gzip.decompress(whole)[:4_000])[:-9]
+    path.write_bytes(whole[:4_000])
+    where = f"^{path}: member '{names[1]}' at byte 3072{unpacked}: damaged: "
+    with pytest.raises(ValueError, match=where):
+      _load(tmp_path)
+    path.unlink()
+
+
+def test_a_tar_that_ends_between_members_says_after_which(tmp_path):
+  path = tmp_path / "grabbed_data0.tar"
+  _write_tar(path, {_name(0, number): _recording(0) for number in (1, 2)})
+  whole, last = path.read_bytes(), f"after member '{_name(0, 1)}'"
+  path.write_bytes(whole[:3_100])  # In the second header.
+  with pytest.raises(ValueError, match=f"{path}: .*{last} no member .* 3072"):
+    _load(tmp_path)
+  path.write_bytes(whole[:3_072])
+  with pytest.raises(ValueError, match=f"{path}: cut: byte 3072, {last}: exp"):
+    _load(tmp_path)
+  path.unlink()
+  path = tmp_path / "grabbed_data0.tgz"
+  path.write_bytes(gzip.compress(whole[:3_100])[:-9])
+  where = f"{path}: byte 3072 of the unpacked data, {last}: damaged: "
+  with pytest.raises(ValueError, match=where):
+    _load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", ".zip", ".tar"])
+def test_the_number_of_files_is_bounded(tmp_path, kind, monkeypatch):
+  _write(tmp_path, kind, _whole((0,), (1, 2, 3)))
+  monkeypatch.setattr(archives, "FILES_LIMIT", 3)
+  assert len(_load(tmp_path).labels) == 3
+  monkeypatch.setattr(archives, "FILES_LIMIT", 2)
+  where = "grabbed_data0/scale4" if kind == "folder" else f"data0{kind}"
+  message = f"{where}: expected at most 2 files and folders, got 3"
+  with pytest.raises(ValueError, match=message):
+    list(files.items(tmp_path, 4, (0,)))
+  if kind == "folder":  # Before anything is read, for the cache's key.
+    with pytest.raises(ValueError, match=message):
+      _load(tmp_path)
+
+
+def test_the_size_of_a_recording_in_a_folder_is_bounded(tmp_path, monkeypatch):
+  _write_folder(tmp_path, _whole((0,), (1,)))
+  monkeypatch.setattr(archives, "MEMBER_LIMIT", 2_434)
+  message = f"{tmp_path / _name(0, 1)}: .* at most 2434 bytes, got 2435"
+  with pytest.raises(ValueError, match=message):
+    _load(tmp_path)
+  with pytest.raises(ValueError, match=message):
+    aedat.read(tmp_path / _name(0, 1))
+  monkeypatch.setattr(archives, "MEMBER_LIMIT", 2_435)
+  assert len(_load(tmp_path).labels) == 1
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -421,9 +540,11 @@ def test_damaged_archives_give_all_files_or_a_value_error(
     ({"dt_ms": 0}, "dt_ms: expected a positive number, got 0"),
     ({"dt_ms": float("nan")}, "dt_ms: expected a positive number"),
     ({"duration_s": -1}, "duration_s: expected a positive number"),
-    ({"dt_ms": 30}, "duration_s: expected a whole number of steps"),
-    ({"dt_ms": 1e-4}, "duration_s: expected a whole number of steps"),
+    ({"dt_ms": 30}, "duration_s: expected a multiple of dt_ms = 30, got 2"),
+    ({"dt_ms": 1e-4}, "dt_ms: expected whole microseconds, got 0.0001 ms"),
+    ({"dt_ms": "10"}, "dt_ms: expected a positive number, got '10'"),
     ({"crop": (48, 48, 26)}, "crop: expected"),
+    ({"crop": (48, 48, 26, 25.5)}, "crop: expected a whole number, got 25.5"),
     ({"crop": (48, -1, 26, 26)}, "crop: expected"),
     ({"crop": (48, 48, 26, 0)}, "crop: expected"),
     ({"crop": (103, 48, 26, 26)}, "crop: expected a part of 128x128"),
@@ -545,7 +666,7 @@ def test_what_killed_runs_left_is_no_tfds_set(tmp_path, through_tfds):
 
 def test_full_disk_leaves_no_tfds_set(tmp_path, through_tfds):
   _write(tmp_path / "a", "folder", _whole((0,), range(1, 20)))
-  restore = idx_test.limit_files(10_000)
+  restore = downloads_test.limit_files(10_000)
   try:
     with pytest.raises((OSError, RuntimeError), match="too large"):
       _prepare(tmp_path, through_tfds)

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 
+import downloads_test
 import idx_test
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tensorflow_datasets.core.download import checksums
 
 from timedecode.datasets import idx, mnist_tfds
 
-REAL, real, site = idx_test.REAL, idx_test.real, idx_test.site
+REAL, real, site = idx_test.REAL, idx_test.real, downloads_test.site
 COUNTS = {"train": 20, "test": 12}
 NAMES = {
   "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -242,7 +243,7 @@ def test_half_prepared_folder_is_named(small, tmp_path, name, damage):
 
 def test_full_disk_leaves_no_set(small, tmp_path):
   small.write(tmp_path)
-  restore = idx_test.limit_files(10_000)
+  restore = downloads_test.limit_files(10_000)
   try:
     with pytest.raises((OSError, RuntimeError), match="too large"):
       mnist_tfds.prepare(tmp_path, config=small.full)
@@ -276,12 +277,12 @@ def test_another_process_that_was_faster(small, tmp_path, monkeypatch):
 PROCESS = """
 import json, pathlib, sys, time
 import tensorflow_datasets as tfds
-from timedecode.datasets import idx, mnist_tfds
+from timedecode.datasets import downloads, mnist_tfds
 
 tfds.disable_progress_bar()
 splits = json.load(sys.stdin)
 for name, (*files, count) in splits.items():
-  splits[name] = mnist_tfds.Split(*(idx.File(*f) for f in files), count)
+  splits[name] = mnist_tfds.Split(*(downloads.File(*f) for f in files), count)
 config = mnist_tfds.Config("small", splits=splits)
 print("ready", flush=True)
 while not pathlib.Path(sys.argv[1], "go").exists():

@@ -26,6 +26,11 @@ def test_unpacking_inverts_packing(size):
   np.testing.assert_array_equal(back, spikes.astype(np.float32))
 
 
+def test_all_of_mnist_dvs_fits_on_a_device():
+  """10,000 recordings of 2 s in steps of 10 ms, with a twentieth in hand."""
+  assert packing.packed_size(1352) * 200 * 10_000 <= 340e6
+
+
 def test_rejects():
   with pytest.raises(ValueError, match="0 and 1 only"):
     packing.pack(np.array([0.0, 0.5]))

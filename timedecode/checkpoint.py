@@ -10,7 +10,6 @@ read, so a file from elsewhere can neither run code nor fill the memory.
 import json
 import os
 import pathlib
-import secrets
 import struct
 import zipfile
 import zlib
@@ -19,6 +18,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from timedecode import temporary
 
 FORMAT = "timedecode"
 VERSION = 1
@@ -74,23 +75,13 @@ def _leaves(path, tree) -> tuple[dict[str, Any], Any]:
   return leaves, structure
 
 
-def _sync_folder(folder: pathlib.Path) -> None:
-  """Makes a rename in the folder durable, where the system can."""
-  if os.name != "posix":
-    return
-  descriptor = os.open(folder, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
-
-
 def save(path: str | os.PathLike, tree: Any, metadata: dict) -> None:
   """Writes a pytree of arrays and its metadata.
 
   The file is complete or absent: it is written beside its final place and
   moved there, so an earlier file survives any failure. Missing folders are
-  made. Equal contents give equal bytes.
+  made. Equal contents give equal bytes. What killed processes left of earlier
+  attempts is removed by the rule of `temporary`.
 
   Args:
     path: of the file.
@@ -116,7 +107,7 @@ def save(path: str | os.PathLike, tree: Any, metadata: dict) -> None:
     )
   path.parent.mkdir(parents=True, exist_ok=True)
   # Not tempfile, whose files are readable by their owner alone.
-  partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+  partial = temporary.name_for(path)
   try:
     with open(partial, "xb") as file:
       with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
@@ -129,10 +120,9 @@ def save(path: str | os.PathLike, tree: Any, metadata: dict) -> None:
             )
       file.flush()
       os.fsync(file.fileno())
-    os.replace(partial, path)
+    temporary.move(partial, path)
   finally:
     partial.unlink(missing_ok=True)
-  _sync_folder(path.parent)
 
 
 def _open(path: pathlib.Path) -> zipfile.ZipFile:

@@ -136,7 +136,8 @@ def view(name: str, **options: Any) -> Callable[[jax.Array], jax.Array]:
 
   Args:
     name: a key of `VIEWS`.
-    **options: `length` for "window" (required), `scale` for "rate" and "first_spike".
+    **options: `length` for "window" (required), `scale` for "rate" and
+      "first_spike".
 
   Returns:
     A function of spikes [T, N] -> [D, N].

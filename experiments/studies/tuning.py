@@ -14,7 +14,8 @@ SCALES = {
 STEPS = 1400
 
 
-def get_study():
+def get_study() -> studies.Study:
+  """The study."""
   rows = {
     f"{view}, rate {rate}, scale {scale or 1}": {
       "view": view,

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from timedecode.datasets import archives
 from timedecode.datasets.events import Events
 
 WIDTH = HEIGHT = 128
@@ -172,14 +173,15 @@ def read(path: str | os.PathLike) -> Recording:
   """Reads a file; see `decode`.
 
   Raises:
-    ValueError: as `decode`; also a folder, no file, or one that can't be read.
+    ValueError: as `decode`; also a folder, no file, one that can't be read or
+      has more than `archives.MEMBER_LIMIT` bytes.
   """
   path = pathlib.Path(path)
   if not path.is_file():
     kind = "a folder" if path.is_dir() else "no file"
     raise ValueError(f"{path}: expected an AEDAT 2.0 file, got {kind}")
   try:
-    data = path.read_bytes()
+    data = archives.read_file(path)
   except OSError as error:
     raise ValueError(f"{path}: cannot be read: {error}") from error
   return decode(data, str(path))

@@ -27,12 +27,13 @@ Source: the model of Chalk, Marre, Tkacik (PNAS 2018) in the form of the code
 published with arXiv:2106.01177.
 """
 
-import operator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from timedecode.datasets import arguments
 
 NUM_NEURONS = 20
 NUM_PATTERNS = 210
@@ -152,9 +153,8 @@ def drifting_blobs(
   Raises:
     ValueError: num_steps or delta is not a whole number, or num_steps < 1.
   """
-  num_steps, delta = _whole("num_steps", num_steps), _whole("delta", delta)
-  if num_steps < 1:
-    raise ValueError(f"num_steps: expected at least 1, got {num_steps}")
+  num_steps = arguments.whole("num_steps", num_steps, 1)
+  delta = arguments.whole("delta", delta)
   draws = draw(key, num_steps + abs(delta))
   neurons = nearest_neuron(move(draws).position, ring)
   index = pattern_index(neurons[:, 0], neurons[:, 1])
@@ -162,12 +162,3 @@ def drifting_blobs(
   now = jax.lax.slice_in_dim(index, begin, begin + num_steps)
   begin = max(delta, 0)
   return pattern(now), jax.lax.slice_in_dim(index, begin, begin + num_steps)
-
-
-def _whole(name: str, value: int) -> int:
-  try:
-    return operator.index(value)
-  except TypeError:
-    raise ValueError(
-      f"{name}: expected a whole number, got {value!r}"
-    ) from None

@@ -4,7 +4,8 @@ A file is named by a digest of what its arrays depend on (the key) and holds
 the key itself, which is compared when it is read. The format is that of
 `timedecode.checkpoint`: no pickle, checksums, complete or absent. Processes
 that prepare the same file at once each write their own and move it into
-place, so none can disturb another.
+place, so none can disturb another. What killed ones left of any key's file is
+removed by the next that writes one, by the rule of `timedecode.temporary`.
 """
 
 import hashlib
@@ -17,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from timedecode import checkpoint
+from timedecode import checkpoint, temporary
 
 _Arrays = dict[str, np.ndarray]
+_NAMES = r"arrays-[0-9a-f]{32}\.npz"
 
 
 def _canonical(key: Any) -> str:
@@ -75,7 +77,10 @@ def _read(path: pathlib.Path, key: dict, template) -> _Arrays:
     )
   if template is None:
     template = _stored_template(path, metadata.get("arrays"))
-  return checkpoint.load(path, template)[0]
+  loaded, metadata = checkpoint.load(path, template)
+  if metadata.get("key") != found:  # Another file is in its place by now.
+    raise checkpoint.CheckpointError(f"{path}: replaced while it was read")
+  return loaded
 
 
 def _check(arrays: Any, template) -> _Arrays:
@@ -139,6 +144,7 @@ def arrays(
   made = _check(make(), template)
   try:
     checkpoint.save(path, made, {"key": key, "arrays": _describe(made)})
+    temporary.clean(folder, _NAMES)
   except OSError as error:
     _notice(f"{path}: not kept: {error}")
   return made

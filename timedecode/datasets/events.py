@@ -6,10 +6,11 @@ polarity spikes in step floor((timestamp - start) / dt) if at least one of its
 events falls there. Everything is NumPy on the host.
 """
 
-import operator
 from typing import NamedTuple
 
 import numpy as np
+
+from timedecode.datasets.arguments import whole
 
 
 class Events(NamedTuple):
@@ -22,18 +23,6 @@ class Events(NamedTuple):
   y: np.ndarray
   polarity: np.ndarray
   timestamp: np.ndarray
-
-
-def _whole(name: str, value: int, minimum: int) -> int:
-  try:
-    number = operator.index(value)
-  except TypeError:
-    raise ValueError(
-      f"{name}: expected a whole number, got {value!r}"
-    ) from None
-  if number < minimum:
-    raise ValueError(f"{name}: expected at least {minimum}, got {number}")
-  return number
 
 
 def _check(events: Events) -> None:
@@ -78,8 +67,8 @@ def crop(events: Events, x0: int, y0: int, width: int, height: int) -> Events:
     ValueError: malformed events or arguments.
   """
   _check(events)
-  x0, y0 = _whole("x0", x0, 0), _whole("y0", y0, 0)
-  width, height = _whole("width", width, 1), _whole("height", height, 1)
+  x0, y0 = whole("x0", x0, 0), whole("y0", y0, 0)
+  width, height = whole("width", width, 1), whole("height", height, 1)
   x, y = events.x, events.y
   kept = np.flatnonzero(
     (x >= x0) & (x < x0 + width) & (y >= y0) & (y < y0 + height)
@@ -123,18 +112,16 @@ def bin_events(
     raise ValueError(
       f"shape: expected (height, width, 1 or 2), got {tuple(shape)}"
     )
-  height, width = (_whole("shape", size, 1) for size in shape[:2])
-  dt_us, num_steps = (
-    _whole("dt_us", dt_us, 1),
-    _whole("num_steps", num_steps, 1),
-  )
+  height, width = (whole("shape", size, 1) for size in shape[:2])
+  dt_us = whole("dt_us", dt_us, 1)
+  num_steps = whole("num_steps", num_steps, 1)
   _check_range("x", events.x, width)
   _check_range("y", events.y, height)
   _check_range("polarity", events.polarity, 2)
   time = events.timestamp.astype(np.int64, copy=False)
   if start_us is None:
     start_us = time.min() if time.size else 0
-  step = (time - _whole("start_us", start_us, -(2**62))) // dt_us
+  step = (time - whole("start_us", start_us, -(2**62))) // dt_us
   neuron = events.y.astype(np.int64) * width + events.x
   if shape[2] == 2:
     neuron = neuron * 2 + events.polarity

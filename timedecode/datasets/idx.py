@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST: fetched, found, read, compared.
+"""IDX files, the format of MNIST: found, read, compared.
 
 An IDX file is a big-endian header and the values: two zero bytes, the type
 (8: unsigned bytes), the number of axes, then 4 bytes for the size of each
@@ -11,19 +11,13 @@ cannot fill the memory.
 
 import gzip
 import hashlib
-import http.client
 import math
 import os
 import pathlib
-import secrets
 import stat
 import struct
-import sys
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Iterable
-from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -31,91 +25,6 @@ MAX_BYTES = 2**30  # Of values in a file; the images of MNIST have 47 million.
 _DEFLATE = 1032  # Deflate, and so gzip, packs no better than 1 : 1032.
 _GZIP = b"\x1f\x8b"
 _KINDS = {1: "labels", 3: "images"}
-_ATTEMPTS = 5  # Connections in a row that may bring nothing.
-_TIMEOUT = 30  # Seconds without a byte.
-_BROKEN = (urllib.error.URLError, ConnectionError, TimeoutError)
-
-
-class File(NamedTuple):
-  """A packed file on the web: url, size in bytes, its SHA-256, and as
-  contents the SHA-256 of the plain file."""
-
-  url: str
-  size: int
-  sha256: str
-  contents: str
-
-  @property
-  def name(self) -> str:
-    """The last part of the url."""
-    return self.url.rpartition("/")[2]
-
-
-def _receive(file: File, out: BinaryIO) -> None:
-  """Appends what `out` lacks, and tells standard error how far it is."""
-  request = urllib.request.Request(file.url)
-  if out.tell():
-    request.add_header("Range", f"bytes={out.tell()}-")
-  with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
-    if out.tell() and response.status != http.client.PARTIAL_CONTENT:
-      out.seek(out.truncate(0))  # A server that always sends everything.
-    while out.tell() <= file.size and (block := response.read(2**18)):
-      out.write(block)
-      done = f"{file.name}: {out.tell() / 1e6:.2f} of {file.size / 1e6:.2f} MB"
-      print(done, end="\r", file=sys.stderr, flush=True)
-  print(file=sys.stderr)
-
-
-def _receive_all(file: File, out: BinaryIO) -> None:
-  failures = 0
-  while (begin := out.tell()) < file.size:
-    error = "the connection ended"
-    try:
-      _receive(file, out)
-    except (*_BROKEN, http.client.HTTPException) as caught:
-      error = caught
-    failures = 0 if out.tell() > begin else failures + 1
-    if failures == _ATTEMPTS or isinstance(error, urllib.error.HTTPError):
-      raise OSError(
-        f"{file.url}: expected {file.size} bytes, got {out.tell()}: {error}"
-      )
-
-
-def fetch(file: File, folder: pathlib.Path) -> pathlib.Path:
-  """Downloads a file: afterwards it is whole and verified, or absent.
-
-  A connection that breaks is taken up where it broke. Any number of
-  processes may do this at once: each writes its own file and moves it there.
-
-  Args:
-    file: what to download.
-    folder: where to; made if missing.
-
-  Returns:
-    The file's path.
-
-  Raises:
-    OSError: no connection, or nothing can be written.
-    ValueError: what came has another size or checksum.
-  """
-  folder.mkdir(parents=True, exist_ok=True)
-  partial = folder / f".{file.name}.{secrets.token_hex(8)}.part"
-  try:
-    with open(partial, "xb+") as out:
-      _receive_all(file, out)
-      size = out.tell()
-      out.seek(0)
-      digest = hashlib.file_digest(out, "sha256").hexdigest()
-      if digest != file.sha256:
-        raise ValueError(
-          f"{file.url}: expected {file.size} bytes with SHA-256 "
-          f"{file.sha256}, got {size} with {digest}"
-        )
-      os.fsync(out.fileno())
-    os.replace(partial, folder / file.name)
-  finally:
-    partial.unlink(missing_ok=True)
-  return folder / file.name
 
 
 def find(name: str, folders: Iterable[os.PathLike]) -> pathlib.Path | None:

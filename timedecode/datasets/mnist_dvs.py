@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from timedecode.datasets import aedat, cache, events
+from timedecode.datasets import aedat, arguments, cache, events, identity
 from timedecode.datasets import mnist_dvs_files as files
 
 POLARITIES = ("both", "merged")
@@ -54,20 +54,6 @@ class Recordings(NamedTuple):
   short: np.ndarray
 
 
-def _steps(dt_ms: float, duration_s: float) -> tuple[int, int]:
-  """Microseconds per step, and steps."""
-  for name, value in (("dt_ms", dt_ms), ("duration_s", duration_s)):
-    if not 0 < value < 1e6:
-      raise ValueError(f"{name}: expected a positive number, got {value!r}")
-  dt_us, duration_us = round(dt_ms * 1e3), round(duration_s * 1e6)
-  if dt_us < 1 or duration_us < dt_us or duration_us % dt_us:
-    raise ValueError(
-      "duration_s: expected a whole number of steps of dt_ms, got"
-      f" {duration_s} s and {dt_ms} ms"
-    )
-  return dt_us, duration_us // dt_us
-
-
 def _bin_all(
   found: Iterator[files.Item], crop, shape, dt_us, num_steps
 ) -> Recordings:
@@ -96,6 +82,15 @@ def _bin_all(
     for name, which in named.items()
   }
   return Recordings(packed, labels, numbers, special, late, **pairs)
+
+
+def _check_crop(crop: Iterable[int]) -> tuple[int, ...]:
+  crop = tuple(arguments.whole("crop", number) for number in crop)
+  if len(crop) != 4 or min(crop[:2]) < 0 or min(crop[2:]) < 1:
+    raise ValueError(f"crop: expected (x, y, width, height), got {crop}")
+  if crop[0] + crop[2] > aedat.WIDTH or crop[1] + crop[3] > aedat.HEIGHT:
+    raise ValueError(f"crop: expected a part of 128x128 pixels, got {crop}")
+  return crop
 
 
 def load(
@@ -129,23 +124,20 @@ def load(
     `Recordings`, T = duration / dt, N = height * width * (2 or 1).
 
   Raises:
-    ValueError: bad options, no recording with events, or what
-      `mnist_dvs_files.items` raises.
+    ValueError: bad options, no recording with events, files that change
+      while they are read, or what `mnist_dvs_files.items` raises.
   """
   digits = files.check_selection(scale, digits)
-  dt_us, num_steps = _steps(dt_ms, duration_s)
+  dt_us, num_steps = arguments.steps(dt_ms, "duration_s", duration_s, 1e3)
   if polarity not in POLARITIES:
     raise ValueError(
       f"polarity: expected one of {POLARITIES}, got {polarity!r}"
     )
-  crop = tuple(map(int, crop))
-  if len(crop) != 4 or min(crop[:2]) < 0 or min(crop[2:]) < 1:
-    raise ValueError(f"crop: expected (x, y, width, height), got {crop}")
-  if crop[0] + crop[2] > aedat.WIDTH or crop[1] + crop[3] > aedat.HEIGHT:
-    raise ValueError(f"crop: expected a part of 128x128 pixels, got {crop}")
+  crop = _check_crop(crop)
   shape = (crop[3], crop[2], 2 if polarity == "both" else 1)
+  before = files.snapshot(data_dir, scale, digits)
   key = {
-    "source": files.identity(data_dir, scale, digits),
+    "source": identity.digest(before),
     "data": "mnist_dvs",
     "reader": _READER_VERSION,
     "options": [dt_us, num_steps, scale, polarity, crop, digits],
@@ -154,6 +146,8 @@ def load(
   def make():
     found = files.items(data_dir, scale, digits)
     made = _bin_all(found, crop, shape, dt_us, num_steps)
+    after = files.snapshot(data_dir, scale, digits)
+    identity.check_unchanged(before, after)
     if not len(made.labels):
       raise ValueError(
         f"{data_dir}: scale {scale}, digits {digits}: expected a recording"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from timedecode.datasets import aedat, archives
+from timedecode.datasets import aedat, archives, identity
 from timedecode.datasets.events import Events
 
 SCALES = (4, 8, 16)
@@ -65,16 +65,31 @@ def _source(data_dir: pathlib.Path, digit: int, scale: int) -> pathlib.Path:
   return found[0]
 
 
-def _parse(name: str, digit: int, scale: int) -> tuple[int, str] | None:
+def _where(source: pathlib.Path, name: str) -> str:
+  """A file for errors: its path, or the archive and the member."""
+  if source.is_dir():
+    return str(source / pathlib.Path(name).name)
+  return f"{source}: {name}"
+
+
+def _parse(
+  source: pathlib.Path, name: str, digit: int, scale: int
+) -> tuple[int, str] | None:
   """Number, and the mark of a cut or ''; None for other files or scales."""
   match = _NAME.fullmatch(pathlib.PurePosixPath(name).name)
   if match is None or int(match[2]) != scale:
     return None
   number = int(match[3])
   if int(match[1]) != digit:
-    raise ValueError(f"{name}: expected a recording of digit {digit}")
+    raise ValueError(
+      f"{_where(source, name)}: expected a recording of digit {digit}, got"
+      f" digit {match[1]}"
+    )
   if not 1 <= number <= NUM_RECORDINGS:
-    raise ValueError(f"{name}: expected a number in 1..{NUM_RECORDINGS}")
+    raise ValueError(
+      f"{_where(source, name)}: expected a number in 1..{NUM_RECORDINGS}, got"
+      f" {number}"
+    )
   return number, match[4] or ""
 
 
@@ -95,7 +110,7 @@ def _read(
   """Items of the numbers; fills `seen` with the names of all recordings."""
 
   def wanted(name):
-    found = _parse(name, digit, scale)
+    found = _parse(source, name, digit, scale)
     if found is None:
       return False
     if found in seen:
@@ -107,8 +122,8 @@ def _read(
     return found[0] in numbers
 
   for name, data in archives.files(source, wanted):
-    number, mark = _parse(name, digit, scale)
-    where = name if source.is_dir() else f"{source}: {name}"
+    number, mark = _parse(source, name, digit, scale)
+    where = _where(source, name)
     yield Item(digit, number, where, bool(mark), _decode(data, where))
   if not seen:
     raise ValueError(
@@ -160,13 +175,12 @@ def present(
   return sorted({number for number, mark in seen if not mark})
 
 
-def identity(
+def snapshot(
   data_dir: str | os.PathLike, scale: int, digits: Iterable[int]
-) -> str:
-  """A digest of the sources' names, sizes and times, not of their contents."""
+) -> identity.Snapshot:
+  """The files that `items` reads, and what lies beside them, for a cache."""
   paths = []
   for digit in digits:
     source = _source(pathlib.Path(data_dir), digit, scale)
-    listed = source.iterdir() if source.is_dir() else [source]
-    paths += filter(pathlib.Path.is_file, listed)
-  return archives.identity(paths)
+    paths += archives.folder_files(source) if source.is_dir() else [source]
+  return identity.snapshot(paths)

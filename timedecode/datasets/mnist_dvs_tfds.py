@@ -4,11 +4,9 @@ An example is a recording: x, y, polarity and timestamp of all its events on
 128x128 pixels, its label and its number. Splits go by number as in
 `mnist_dvs`: train 1..800, validation 801..900, test 901..1000 of each digit;
 one without recordings is left out, as are cuts and recordings without events.
-Importing this module imports tensorflow_datasets, which takes a second. What
-prepares a set once, `prepare_once`, is also `mnist_tfds`'.
+Importing this module imports tensorflow_datasets, which takes a second.
 """
 
-import contextlib
 import dataclasses
 import operator
 import os
@@ -20,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from timedecode.datasets import mnist_dvs
+from timedecode.datasets import mnist_dvs, tfds_files
 from timedecode.datasets import mnist_dvs_files as files
 from timedecode.datasets.events import Events
 
@@ -105,44 +103,6 @@ class MnistDvs(tfds.core.GeneratorBasedBuilder):
       yield item.digit * (files.NUM_RECORDINGS + 1) + item.number, example
 
 
-def folder_of(data_dir, kind: type, config) -> pathlib.Path:
-  """Where TFDS keeps what a builder of this kind has prepared."""
-  folder = pathlib.Path(data_dir).expanduser()
-  return folder / kind.name / config.name / str(kind.VERSION)
-
-
-@contextlib.contextmanager
-def blaming(folder: pathlib.Path) -> Iterator[None]:
-  """Any error in here is a ValueError that names the prepared folder."""
-  try:
-    yield
-  except Exception as error:  # TFDS and array_record raise all kinds.
-    message = f"{folder}: half prepared or damaged, delete this folder: {error}"
-    raise ValueError(message) from error
-
-
-def prepare_once(data_dir, kind: type, config, manual_dir: str | os.PathLike):
-  """A builder whose set is there as array_record files, prepared if need be.
-
-  The set appears whole or not at all, whatever is interrupted or runs beside;
-  of several processes the first one's is kept.
-  """
-  folder = folder_of(data_dir, kind, config)
-  make = lambda: kind(data_dir=folder.parents[2], config=config)
-  if not folder.exists():
-    choice = {"manual_dir": manual_dir, "try_download_gcs": False}
-    try:
-      make().download_and_prepare(
-        download_config=tfds.download.DownloadConfig(**choice),
-        file_format="array_record",
-      )
-    except OSError:
-      if not folder.exists():  # Else another process was faster.
-        raise
-  with blaming(folder):
-    return make()
-
-
 def events_of(example: Mapping[str, Any]) -> Events:
   """The `Events` of an example, for `events.crop` and `events.bin_events`."""
   return Events(*(example[name] for name in Events._fields))
@@ -163,7 +123,7 @@ class Recordings(Sequence):
 
   def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
     """Several at once."""
-    with blaming(self._folder):
+    with tfds_files.blaming(self._folder):
       found = self._source.__getitems__(indices)
       for example in found:
         if (number := int(example["number"])) not in SPLITS[self._split]:
@@ -202,12 +162,12 @@ def load(
   chosen = config(scale, digits)
   # TFDS takes its own object for a registered one alone.
   chosen = MnistDvs.builder_configs.get(chosen.name, chosen)
-  folder = folder_of(tfds_dir, MnistDvs, chosen)
+  folder = tfds_files.folder_of(tfds_dir, MnistDvs, chosen)
   # TFDS would tell of a folder that isn't there by an AssertionError.
   if not folder.exists():
     files.present(data_dir, scale, chosen.digits)
-  builder = prepare_once(tfds_dir, MnistDvs, chosen, data_dir)
-  with blaming(folder):
+  builder = tfds_files.prepare_once(tfds_dir, MnistDvs, chosen, data_dir)
+  with tfds_files.blaming(folder):
     if not builder.info.splits:
       raise ValueError("expected a split, got none")
     return {

@@ -21,8 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from timedecode.datasets import idx
-from timedecode.datasets import mnist_dvs_tfds as shared
+from timedecode.datasets import downloads, idx, tfds_files
 
 _URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 
@@ -30,24 +29,24 @@ _URL = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 class Split(NamedTuple):
   """Files of images uint8 [count, 28, 28] and of labels [count]."""
 
-  images: idx.File
-  labels: idx.File
+  images: downloads.File
+  labels: downloads.File
   count: int
 
 
 TRAIN = Split(
-  idx.File(_URL + "train-images-idx3-ubyte.gz", 9912422,
+  downloads.File(_URL + "train-images-idx3-ubyte.gz", 9912422,
     "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
     "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-  idx.File(_URL + "train-labels-idx1-ubyte.gz", 28881,
+  downloads.File(_URL + "train-labels-idx1-ubyte.gz", 28881,
     "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
     "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
   60000)  # fmt: skip
 TEST = Split(
-  idx.File(_URL + "t10k-images-idx3-ubyte.gz", 1648877,
+  downloads.File(_URL + "t10k-images-idx3-ubyte.gz", 1648877,
     "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
     "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-  idx.File(_URL + "t10k-labels-idx1-ubyte.gz", 4542,
+  downloads.File(_URL + "t10k-labels-idx1-ubyte.gz", 4542,
     "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
     "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
   10000)  # fmt: skip
@@ -84,7 +83,7 @@ def _locate(splits, folders, download: bool) -> dict[str, list[pathlib.Path]]:
       "enough for load_test and TEST_ONLY."
     )
   for _, file in missing:
-    idx.fetch(file, folders[-1])
+    downloads.fetch(file, folders[-1])
   return {
     name: [idx.find(file.name, folders) for file in split[:2]]
     for name, split in splits.items()
@@ -148,7 +147,7 @@ def prepare(
   download: bool = False,
   config: Config = FULL,
 ) -> MnistIdx:
-  """Prepares MNIST as array_record files, see `mnist_dvs_tfds.prepare_once`.
+  """Prepares MNIST as array_record files, see `tfds_files.prepare_once`.
 
   Args:
     data_dir: of TFDS; the set goes to `mnist_idx` in it.
@@ -165,15 +164,15 @@ def prepare(
     ValueError: a file or a prepared folder that is damaged or not MNIST.
     OSError, RuntimeError: nothing can be fetched, or written.
   """
-  folder = shared.folder_of(data_dir, MnistIdx, config)
+  folder = tfds_files.folder_of(data_dir, MnistIdx, config)
   manual = pathlib.Path(manual_dir or data_dir).expanduser()
   if not folder.exists():
     places = _folders(data_dir)
     if not manual.is_dir() or not any(manual.iterdir()):
       manual = places[0]  # TFDS wants one with something in it.
     _locate(config.splits, [manual, *places], download)
-  builder = shared.prepare_once(data_dir, MnistIdx, config, manual)
-  with shared.blaming(folder):
+  builder = tfds_files.prepare_once(data_dir, MnistIdx, config, manual)
+  with tfds_files.blaming(folder):
     for name, split in config.splits.items():
       if (count := len(builder.as_data_source(name))) != split.count:
         raise ValueError(f"{name}: expected {split.count}, got {count}")
@@ -202,11 +201,11 @@ def load_mnist(
     Training images uint8 [60000, 28, 28], 0..255, and labels int32 [60000],
     then the 10,000 of the test, all in the files' order. Raises as `prepare`.
   """
-  folder = shared.folder_of(data_dir, MnistIdx, config)
+  folder = tfds_files.folder_of(data_dir, MnistIdx, config)
   splits = config.splits.items()
   if download or folder.exists():
     builder = prepare(data_dir, download=download, config=config)
-    with shared.blaming(folder):
+    with tfds_files.blaming(folder):
       pairs = [_load_prepared(builder.as_data_source(n), s) for n, s in splits]
   else:
     paths = _locate(config.splits, _folders(data_dir), download=False)

@@ -31,6 +31,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from timedecode.datasets import arguments
+
 SIDE = 26
 NUM_NEURONS = SIDE * SIDE * 2
 _IMAGE = 28
@@ -183,24 +185,13 @@ def _check(settings):
   for name, value in settings._asdict().items():
     if name != "path":
       zero = "spread" in name or name in _MAY_BE_ZERO
-      if not (math.isfinite(value) and (value > 0 or zero and value == 0)):
-        bound = ">= 0" if zero else "> 0"
-        raise ValueError(f"settings.{name}: expected {bound}, got {value}")
+      arguments.positive(f"settings.{name}", value, or_zero=zero)
   times = [knot[0] for knot in settings.path]
   ends = [0.0, *times, settings.period_s]
   if not times or times != sorted(set(times)) or ends != sorted(ends):
     raise ValueError(
       f"settings.path: expected times from 0 up to period_s, got {times}"
     )
-
-
-def _multiple(name, value, unit_name, unit):
-  count = round(value / unit)
-  if count < 1 or abs(count * unit - value) > 1e-6 * value:
-    raise ValueError(
-      f"{name}: expected a multiple of {unit_name} = {unit}, got {value}"
-    )
-  return count
 
 
 def mnist_dvs_sim(
@@ -229,8 +220,9 @@ def mnist_dvs_sim(
       setting out of its range.
   """
   _check(settings)
-  bin_steps = _multiple("bin_ms", bin_ms, "step_ms", settings.step_ms)
-  num_bins = _multiple("duration_s", duration_s * 1e3, "bin_ms", bin_ms)
+  step_ms = settings.step_ms
+  bin_steps = arguments.multiple("bin_ms", bin_ms, "step_ms", step_ms)
+  num_bins = arguments.multiple("duration_s", duration_s, "bin_ms", bin_ms, 1e3)
   if image.shape != (_IMAGE, _IMAGE):
     raise ValueError(f"image: expected shape [28, 28], got {image.shape}")
   scale = 255.0 if image.dtype == jnp.uint8 else 1.0

@@ -24,8 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from timedecode.datasets import archives, cache, events, packing
+from timedecode.datasets import arguments, cache, events, identity, packing
 
+RECORDING_LIMIT = 2**30  # Bytes of a recording's file; SHD is one for all.
 _READER_VERSION = 1  # Part of the cache's key: other results, other number.
 
 
@@ -72,21 +73,6 @@ SOURCES = {
 }  # fmt: skip
 
 
-def _steps(dt_ms: float, duration_ms: float) -> tuple[int, int]:
-  """Microseconds per step, and steps."""
-  for name, value in (("dt_ms", dt_ms), ("duration_ms", duration_ms)):
-    if not (math.isfinite(value) and value > 0):
-      raise ValueError(f"{name}: expected a positive number, got {value}")
-  dt_us, num_steps = round(dt_ms * 1000), round(duration_ms / dt_ms)
-  if dt_us < 1 or not math.isclose(dt_us, dt_ms * 1000):
-    raise ValueError(f"dt_ms: expected whole microseconds, got {dt_ms} ms")
-  if num_steps < 1 or not math.isclose(num_steps * dt_ms, duration_ms):
-    raise ValueError(
-      f"duration_ms: expected a multiple of dt_ms = {dt_ms}, got {duration_ms}"
-    )
-  return dt_us, num_steps
-
-
 def _place(name: str, data_dir, split: str) -> pathlib.Path:
   source, folder = SOURCES[name], pathlib.Path(data_dir).expanduser()
   return folder / source.reader / source.places[split]
@@ -121,8 +107,15 @@ def _open(name: str, data_dir, split: str, download: bool) -> Any:
     raise ValueError(f"{place}: tonic cannot open it: {error}") from error
 
 
+def _file_size(path: str) -> int:
+  if (size := os.path.getsize(path)) > RECORDING_LIMIT:
+    raise ValueError(f"expected at most {RECORDING_LIMIT} bytes, got {size}")
+  return size
+
+
 def _read_gesture(path: str) -> events.Events:
   """A file's rows x, y, p and t in ms; tonic would wrap them to 16 bits."""
+  _file_size(path)
   rows = np.load(path, allow_pickle=False)
   if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
     raise ValueError(
@@ -142,7 +135,7 @@ def _read_gesture(path: str) -> events.Events:
 
 def _read_other(dataset: Any, index: int) -> tuple[events.Events, int]:
   """What tonic reads, which passes over half an event at the end."""
-  if dataset.data and (size := os.path.getsize(dataset.data[index])) % 5:
+  if dataset.data and (size := _file_size(dataset.data[index])) % 5:
     raise ValueError(f"expected 5 bytes per event, got {size} bytes")
   with np.errstate(invalid="ignore"):  # Times that are no numbers: see below.
     recording, label = dataset[index]
@@ -226,7 +219,8 @@ def load(
 
   Raises:
     ValueError: an unknown name or split, steps that do not fit, a recording
-      that is damaged or outside the sensor; it names the file.
+      that is damaged, outside the sensor, larger than `RECORDING_LIMIT`, or
+      that changes while it is read; it names the file.
     FileNotFoundError: no recording there, without ``download``.
     ImportError: tonic is not installed.
   """
@@ -235,15 +229,20 @@ def load(
   source = SOURCES[name]
   if split not in source.places:
     raise ValueError(f"split: expected 'train' or 'test', got {split!r}")
-  dt_us, num_steps = _steps(dt_ms, duration_ms)
+  dt_us, num_steps = arguments.steps(dt_ms, "duration_ms", duration_ms)
   dataset = _open(name, data_dir, split, download)
-  make = lambda: _bin_all(dataset, name, split, dt_us, num_steps)
+  one_file = () if source.pattern else (_place(name, data_dir, split),)
+  before = identity.snapshot(map(pathlib.Path, one_file or dataset.data))
+
+  def make():
+    made = _bin_all(dataset, name, split, dt_us, num_steps)
+    identity.check_unchanged(before, identity.snapshot(before))
+    return made
+
   if cache_dir is None:
     return tuple(make().values())
-  place = _place(name, data_dir, split)
-  paths = place.glob(source.pattern) if source.pattern else [place]
   key = {
-    "source": archives.identity(paths), "data": name, "split": split,
+    "source": identity.digest(before), "data": name, "split": split,
     "reader": _READER_VERSION, "options": [dt_us, num_steps],
   }  # fmt: skip
   found = cache.arrays(cache_dir, key, None, make)
