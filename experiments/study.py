@@ -12,6 +12,7 @@ goes on. `experiments.report` makes a page of DIR or of the records.
 
 import concurrent.futures
 import importlib
+import inspect
 import json
 import os
 import pathlib
@@ -34,6 +35,9 @@ WORKERS = flags.DEFINE_integer(
   "workers", 0, "Runs at a time; 0: one per core, each on its own.", 0
 )
 ROWS = flags.DEFINE_list("rows", [], "Names of rows; all by default.")
+DATA_DIR = flags.DEFINE_string(
+  "data_dir", "", "Folder of the real files, for studies that can take some."
+)
 
 
 class Member(NamedTuple):
@@ -45,14 +49,18 @@ class Member(NamedTuple):
   command: list[str]
 
 
-def load(name: str) -> Study:
-  """The study of a name; ValueError if there is none or a row is wrong."""
+def load(name: str, data_dir: str = "") -> Study:
+  """The study of a name, on real files if given; ValueError names what fails."""
   folder = pathlib.Path(__file__).parent / "studies"
   known = sorted(path.stem for path in folder.glob("[a-z]*.py"))
   if name not in known:
     raise ValueError(f"study: expected one of {', '.join(known)}, got {name!r}")
   module = importlib.import_module(f"experiments.studies.{name}")
-  return module.get_study()
+  if not data_dir:
+    return module.get_study()
+  if "data_dir" not in inspect.signature(module.get_study).parameters:
+    raise ValueError(f"data_dir: the study {name} takes no files")
+  return module.get_study(data_dir)
 
 
 def configure(study: Study, row: str, seed: int = 0):
@@ -127,10 +135,15 @@ def record(study: Study, member: Member, folder: pathlib.Path) -> dict:
     for name, value in workdir.flat(config.to_dict()).items()
     if name not in ("name", "seed") and defaults[name] != value
   }
+  folder = settings.pop("data.data_dir", None)  # It is of one machine.
+  command = [
+    word.replace(f"data_dir={folder}", "data_dir=DIR")
+    for word in member.command
+  ]
   return {
     "study": study.name, "row": member.row, "seed": member.seed,
     "settings": settings,
-    "command": " ".join(["python", *map(_quoted, member.command)]),
+    "command": " ".join(["python", *map(_quoted, command)]),
     "summary": summary, "validation": rows[-1],
   }  # fmt: skip
 
@@ -225,7 +238,7 @@ def main(argv):
   if len(argv) > 1 or not STUDY.value or not WORKDIR.value:
     raise app.UsageError("expected --study=NAME and --workdir=DIR")
   try:
-    study = load(STUDY.value)
+    study = load(STUDY.value, DATA_DIR.value)
     run(study, pathlib.Path(WORKDIR.value), SEEDS.value, ROWS.value)
   except ValueError as error:
     raise SystemExit(f"error: {error}") from error

@@ -5,7 +5,7 @@ Command: python -m experiments.study --study=tuning --workdir=DIR
 
 from experiments import studies
 
-RATES = (2.5e-3, 5e-3, 1e-2)
+RATES = (5e-3, 1e-2, 2e-2)
 SCALES = {
   "full": (0.0,),
   "rate": (2.0, 4.0, 8.0),

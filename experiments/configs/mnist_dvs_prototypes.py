@@ -1,0 +1,27 @@
+"""Naturalisation: recordings of moving digits into one picture per digit.
+
+Claim: a learned decoder that sees the whole train turns recordings of an event
+camera into the prototype of their digit better than one that counts spikes.
+Command: python -m experiments.train
+  --config=experiments/configs/mnist_dvs_prototypes.py
+On MNIST-DVS itself: --config.data.source=mnist_dvs --config.data.data_dir=DIR
+Cost and result: see experiments/README.md.
+"""
+
+from experiments.configs import base
+
+
+def get_config():
+  config = base.get_config()
+  config.name = "mnist_dvs_prototypes"
+  config.steps = 1125  # 72,000 recordings: 20 times all.
+  config.eval_every = 225
+  config.num_steps = 80  # 2 s.
+  config.baseline_view = "rate"
+  config.data.source = "mnist_dvs_sim"
+  config.data.target = "prototype"
+  config.data.max_shift = 0
+  config.data.dt_ms = 25.0
+  config.encoder.hidden = (800,)
+  config.encoder.num_readout = 256
+  return config

@@ -1,0 +1,32 @@
+"""Recordings of an event camera into pictures: targets, bins, decoders.
+
+Command: python -m experiments.study --study=naturalisation --workdir=DIR
+With --data_dir=DIR the recordings are MNIST-DVS' own, without it simulated.
+"""
+
+from experiments import studies
+
+BINS = {"25 ms": (25.0, 80), "10 ms": (10.0, 200)}
+TARGETS = ("prototype", "random")
+VIEWS = ("full", "rate")
+
+
+def get_study(data_dir: str = "") -> studies.Study:
+  """The study; on MNIST-DVS where its folder is given."""
+  common = {"baseline_view": ""}
+  if data_dir:
+    common |= {"data.source": "mnist_dvs", "data.data_dir": data_dir}
+  rows = {
+    f"{view}, {target} targets, {name}": common | {
+      "view": view, "data.target": target, "data.dt_ms": dt_ms,
+      "num_steps": steps,
+    }
+    for name, (dt_ms, steps) in BINS.items()
+    for target in TARGETS
+    for view in VIEWS
+  }  # fmt: skip
+  return studies.Study(
+    "naturalisation",
+    "Whole trains give clearer pictures than counts.",
+    "mnist_dvs_prototypes", rows, seeds=3,
+  )  # fmt: skip

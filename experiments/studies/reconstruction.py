@@ -1,0 +1,46 @@
+"""Reconstruction of MNIST: codes, decoders, and what the decoder sees.
+
+Command: python -m experiments.study --study=reconstruction --workdir=DIR
+With --data_dir=MNIST the test is on the official 10,000 images.
+"""
+
+from experiments import studies
+
+CODES = ("latency", "rate")
+DECODERS = ("mlp", "conv")
+METHODS = {
+  "VDIB": {},
+  "rate decoding": {"view": "rate"},
+  "first-spike decoding": {"view": "first_spike"},
+  "frozen encoder": {"optimizer.encoder_name": "frozen"},
+}
+PUBLISHED = {  # As shipped: no repair.
+  "estimator": "published", "credit": "feedback", "information": "sampled",
+  "repairs": (), "batch_size": 1, "steps": 20_000, "data.max_shift": 0,
+  "optimizer.learning_rate": 1e-3, "optimizer.encoder_name": "sgd",
+  "optimizer.encoder_learning_rate": 1e-3 / 784, "optimizer.max_norm": 0.0,
+  "optimizer.final_fraction": 1.0, "optimizer.warmup_fraction": 0.0,
+  "eval_every": 5000, "encoder.gain": "published",
+}  # fmt: skip
+
+
+def get_study(data_dir: str = "") -> studies.Study:
+  """The study; on the official test images where their folder is given."""
+  common = {"baseline_view": "", "steps": 1400, "encoder.num_readout": 32}
+  if data_dir:
+    common |= {"data.source": "mnist_5k_official", "data.data_dir": data_dir}
+  rows = {}
+  for code in CODES:
+    for decoder in DECODERS:
+      for name, fields in METHODS.items():
+        rows[f"{name}, {code} code, {decoder}"] = (
+          common | fields | {"data.coding": code, "decoder": decoder}
+        )
+    rows[f"published rule as shipped, {code} code, mlp"] = (
+      common | PUBLISHED | {"data.coding": code}
+    )
+  return studies.Study(
+    "reconstruction",
+    "A learned decoder that sees the whole train reconstructs best.",
+    "mnist_time", rows, seeds=5,
+  )  # fmt: skip
