@@ -50,7 +50,7 @@ class Member(NamedTuple):
 
 
 def load(name: str, data_dir: str = "") -> Study:
-  """The study of a name, on real files if given; ValueError names what fails."""
+  """The study of a name, on real files where given; ValueError if it can't."""
   folder = pathlib.Path(__file__).parent / "studies"
   known = sorted(path.stem for path in folder.glob("[a-z]*.py"))
   if name not in known:
@@ -170,7 +170,7 @@ def run_member(member: Member, folder: pathlib.Path, core: int | None) -> None:
     raise RuntimeError(f"{' '.join(member.command)} failed:\n{end}")
 
 
-def run(study: Study, folder: pathlib.Path, seeds: int, rows: list[str]):
+def run(study: Study, folder: pathlib.Path, seeds=0, rows=(), workers=0):
   """All members that are not finished; failures are reported at the end."""
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / "records.jsonl"
@@ -181,7 +181,7 @@ def run(study: Study, folder: pathlib.Path, seeds: int, rows: list[str]):
     if (member.row, member.seed) not in done
   ]
   cores = sorted(os.sched_getaffinity(0))
-  count = WORKERS.value or len(cores)
+  count = workers or len(cores)
   places: queue.Queue = queue.Queue()
   for index in range(count):
     places.put(cores[index] if count <= len(cores) else None)
@@ -239,7 +239,8 @@ def main(argv):
     raise app.UsageError("expected --study=NAME and --workdir=DIR")
   try:
     study = load(STUDY.value, DATA_DIR.value)
-    run(study, pathlib.Path(WORKDIR.value), SEEDS.value, ROWS.value)
+    folder = pathlib.Path(WORKDIR.value)
+    run(study, folder, SEEDS.value, ROWS.value, WORKERS.value)
   except ValueError as error:
     raise SystemExit(f"error: {error}") from error
 

@@ -5,12 +5,14 @@ Command: python -m experiments.study --study=tuning --workdir=DIR
 
 from experiments import studies
 
-RATES = (5e-3, 1e-2, 2e-2)
-SCALES = {
-  "full": (0.0,),
-  "rate": (2.0, 4.0, 8.0),
-  "first_spike": (1.0, 2.0, 4.0),
+RATES = {
+  "full": (5e-3, 1e-2, 2e-2, 4e-2),
+  "rate": (5e-3, 1e-2, 2e-2, 4e-2),
+  "first_spike": (1e-3, 2.5e-3, 5e-3),
 }
+SCALES = {
+  "full": (0.0,), "rate": (2.0, 4.0, 8.0), "first_spike": (1.0, 2.0, 4.0)
+}  # fmt: skip
 STEPS = 1400
 
 
@@ -26,7 +28,7 @@ def get_study() -> studies.Study:
     }
     for view, scales in SCALES.items()
     for scale in scales
-    for rate in RATES
+    for rate in RATES[view]
   }
   return studies.Study(
     "tuning",

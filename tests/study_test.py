@@ -1,0 +1,98 @@
+"""Studies: members, records, resuming, failures; all rows are valid."""
+
+import json
+import pathlib
+
+import pytest
+
+from experiments import studies, study
+
+NAMES = sorted(
+  path.stem for path in pathlib.Path(studies.__file__).parent.glob("[a-z]*.py")
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_study_is_of_valid_rows(name):
+  found = study.load(name)
+  assert found.name == name and found.seeds >= 1 and found.claim
+  members = study.members(found, found.seeds, [])
+  assert len(members) == len(found.rows) * found.seeds
+  assert len({tuple(member.command) for member in members}) == len(members)
+  folders = {study._slug(row) for row in found.rows}
+  assert len(folders) == len(found.rows)
+
+
+@pytest.mark.parametrize("name", ["reconstruction", "naturalisation"])
+def test_studies_that_take_files(name):
+  found = study.load(name, "some/where")
+  for row in found.rows:
+    config = study.configure(found, row)
+    assert config.data.data_dir == "some/where"
+    assert config.data.source in ("mnist_5k_official", "mnist_dvs")
+  with pytest.raises(ValueError, match="data_dir: the study tuning takes no"):
+    study.load("tuning", "some/where")
+
+
+def _tiny(**rows):
+  common = {
+    "steps": 2, "eval_every": 1, "eval_samples": 1, "baseline_view": "",
+    "encoder.hidden": (4,),
+  }  # fmt: skip
+  return studies.Study(
+    "tiny", "nothing", "smoke", {k: common | v for k, v in rows.items()}, 2
+  )
+
+
+def test_members_run_once_and_are_recorded(tmp_path, capfd):
+  tiny = _tiny(**{"beta 1, N_y 3": {"beta": 1.0, "encoder.num_readout": 3}})
+  study.run(tiny, tmp_path, seeds=1)
+  (found,) = study.read_records(tmp_path / "records.jsonl")
+  assert (found["study"], found["row"], found["seed"]) == (
+    "tiny", "beta 1, N_y 3", 0,
+  )  # fmt: skip
+  assert found["settings"]["beta"] == 1.0 and found["settings"]["steps"] == 2
+  assert "seed" not in found["settings"]
+  place = tmp_path / "beta_1__N_y_3" / "seed0" / "run"
+  assert found["summary"] == json.loads((place / "summary.json").read_text())
+  assert found["validation"]["step"] == 2
+  assert "--config.encoder.num_readout=3" in found["command"]
+  assert "'--config.encoder.hidden=(4,)'" in found["command"]
+  output = (place.parent / "output.txt").read_text()
+  assert "step 2/2" in output
+  assert "judge accuracy 0." in capfd.readouterr().out
+  study.run(tiny, tmp_path, seeds=1)
+  assert (place.parent / "output.txt").read_text() == output
+  assert "1 done, 0 to do" in capfd.readouterr().out
+
+
+def test_a_failed_member_does_not_stop_the_others(tmp_path, capfd):
+  tiny = _tiny(bad={}, good={})
+  place = tmp_path / "bad" / "seed0" / "run"
+  place.mkdir(parents=True)
+  (place / "something.else").write_text("")
+  with pytest.raises(ValueError, match="1 runs failed, the others are kept"):
+    study.run(tiny, tmp_path, seeds=1)
+  printed = capfd.readouterr().out
+  assert "bad, seed 0" in printed and "expected an empty folder" in printed
+  (found,) = study.read_records(tmp_path / "records.jsonl")
+  assert found["row"] == "good"
+
+
+def test_mistakes_are_found_before_any_run(tmp_path):
+  with pytest.raises(
+    ValueError, match="study: expected one of .*tuning.*, got"
+  ):
+    study.load("nothing")
+  for row, message in (
+    ({"beta": -1.0}, "beta: expected a finite"),
+    ({"magic": 1}, "tiny, row: no field magic"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      study.run(_tiny(row=row), tmp_path / "runs")
+  with pytest.raises(ValueError, match="rows: expected some of"):
+    study.run(_tiny(row={}), tmp_path / "runs", rows=["other"])
+  path = tmp_path / "records.jsonl"
+  path.write_text('{"row": "a", "seed": 0, "summary": {}}\n{"row"\n')
+  with pytest.raises(ValueError, match="records.jsonl, line 2: no record"):
+    study.run(_tiny(row={}), tmp_path)
