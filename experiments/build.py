@@ -125,8 +125,20 @@ class Built(NamedTuple):
   init: Callable[[jax.Array], training.TrainState]
 
 
+def for_view(config, view: str):
+  """The configuration with what the baseline has of its own."""
+  if view != config.baseline_view:
+    return config
+  config = config.copy_and_resolve_references()
+  config.view_scale = config.baseline_view_scale
+  if config.baseline_learning_rate:
+    config.optimizer.learning_rate = config.baseline_learning_rate
+  return config
+
+
 def build(config, view: str) -> Built:
   """All parts for one view of the spikes."""
+  config = for_view(config, view)
   snn, task, options = build_encoder(config), inputs.task(config), {}
   if config.decoder == "mlp":
     options["width"] = config.decoder_width or None

@@ -176,6 +176,27 @@ def test_every_option_trains_its_parameters(fields):
   assert np.isfinite(metrics.diagnostics.gradient_norms).all()
 
 
+def test_the_baseline_has_its_own_rate_and_scale():
+  """As a run of its own with these, parameter by parameter."""
+  config = _tiny(
+    baseline_view="rate", baseline_learning_rate=0.02, baseline_view_scale=2.0
+  )
+  alone = _tiny(view="rate", view_scale=2.0, optimizer__learning_rate=0.02)
+  ends = []
+  for fields in (config, alone):
+    built = build.build(fields, "rate")
+    state = build.init_state(fields, built)
+    source = inputs.load(fields)
+    rows = sources.gather(source.rows("train"), slice(4))
+    step = loop.make_step(source, built)
+    for _ in range(2):  # The first step of a warm-up moves nothing.
+      state, _ = step(state, rows, jax.random.key(0), False)
+    ends.append(state.params)
+  _same(*ends)
+  built = build.build(config, "full")
+  assert build.for_view(config, "full").optimizer.learning_rate == 5e-3
+
+
 def test_a_frozen_encoder_stays_as_it_began():
   before, after, _ = _one_step(_tiny(optimizer__encoder_name="frozen"))
   _same(before.encoder, after.encoder)

@@ -1,0 +1,158 @@
+"""Figures of studies, from their records.
+
+  python -m experiments.figures --records=DIR/records.jsonl --output=FOLDER
+
+Draws what the study of the records has a figure for:
+
+  readout_neurons  accuracy against the number of neurons, and information
+  ablations        distortion and accuracy against bits as beta rises
+"""
+
+import os
+import pathlib
+import re
+from collections import defaultdict
+
+import numpy as np
+from absl import app, flags
+from matplotlib.figure import Figure
+
+from experiments import finish, study
+from timedecode import plots
+
+RECORDS = flags.DEFINE_string("records", None, "File that `study` wrote.")
+OUTPUT = flags.DEFINE_string("output", ".", "Folder of the pictures.")
+
+
+def by_row(records: list[dict], pattern: str) -> dict[tuple, list[dict]]:
+  """Groups of the pattern in a row's name -> summaries of its seeds."""
+  found = defaultdict(list)
+  for record in records:
+    match = re.fullmatch(pattern, record["row"])
+    if match:
+      found[match.groups()].append(record["summary"])
+  return dict(found)
+
+
+def _spread(summaries: list[dict], name: str) -> tuple[float, float]:
+  """Mean and standard deviation over seeds; 0 for a single one."""
+  values = np.array([summary[name] for summary in summaries])
+  return values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
+
+
+def _bars(axis, x, summaries, name, index, label) -> None:
+  """A line with error bars, of colour and style number `index`."""
+  mean, error = zip(*(_spread(found, name) for found in summaries), strict=True)
+  axis.errorbar(
+    x, mean, error, color=plots.COLOURS[index], linestyle=plots.STYLES[index],
+    marker="os^D"[index], markersize=5, capsize=3, label=label,
+  )  # fmt: skip
+
+
+def _provenance(records: list[dict]) -> str:
+  """Data, budget and seeds, for a title."""
+  first = records[0]["summary"]
+  counts = [len(found) for found in by_row(records, "(.*)").values()]
+  few, many = min(counts), max(counts)
+  seeds = f"{few} to {many}" if few < many else f"{many}"
+  return (
+    f"{first['split'].split(' examples')[0]} images of {first['data_source']},"
+    f" {first['examples_seen']:,} training examples, seeds: {seeds}"
+  )
+
+
+def readout_neurons(records: list[dict]) -> Figure:
+  """Accuracy against N_y for every view; the information on its own axis."""
+  groups = by_row(records, r"(\w+), N_y (\d+)")
+  figure = Figure((10.0, 4.4), layout="constrained")
+  left, right = figure.subplots(1, 2)
+  for index, view in enumerate(("full", "rate", "first_spike")):
+    sizes = sorted(int(size) for name, size in groups if name == view)
+    found = [groups[view, str(size)] for size in sizes]
+    if not sizes:
+      continue
+    label = finish.LABELS[view]
+    _bars(left, sizes, found, "judge_accuracy", index, label)
+    _bars(right, sizes, found, "information_bits_per_example", index, label)
+  clean = records[0]["summary"]["judge_clean_accuracy"]
+  left.axhline(clean, color="0.5", linewidth=1, label="clean images")
+  for axis in (left, right):
+    axis.set_xscale("log", base=2)
+    ticks = sorted({int(size) for _, size in groups})
+    axis.set_xticks(ticks, map(str, ticks))
+    axis.set_xlabel("readout neurons")
+    axis.grid(alpha=0.3)
+  right.set_yscale("log", base=10)
+  left.set_ylim(0, 1)
+  left.set_ylabel("judge accuracy (share of test images)")
+  right.set_ylabel("information bound (bits per example)")
+  left.legend(fontsize="small", loc="lower right")
+  figure.suptitle(_provenance(records), fontsize="medium")
+  return figure
+
+
+def ablations(records: list[dict]) -> Figure:
+  """Distortion against bits, a point per beta, and both against beta."""
+  groups = {
+    float(beta): found
+    for (beta,), found in by_row(records, r"beta ([\d.e+-]+)").items()
+  }
+  figure = Figure((10.0, 4.0), layout="constrained")
+  left, right = figure.subplots(1, 2)
+  betas = sorted(groups)
+  points = {
+    name: [_spread(groups[beta], name) for beta in betas]
+    for name in (
+      "information_bits_per_example", "pixel_cross_entropy", "judge_accuracy"
+    )
+  }  # fmt: skip
+  for axis, name, label in (
+    (left, "pixel_cross_entropy", "distortion (nats per pixel)"),
+    (right, "judge_accuracy", "judge accuracy (share of test images)"),
+  ):
+    x, dx = np.array(points["information_bits_per_example"]).T
+    y, dy = np.array(points[name]).T
+    axis.errorbar(
+      x, y, dy, dx, color=plots.COLOURS[0], marker="o", capsize=2, linewidth=1
+    )
+    for beta, place in zip(betas, zip(x, y, strict=True), strict=True):
+      axis.annotate(
+        f"β = {beta:g}", place, xytext=(4, 5), textcoords="offset points",
+        fontsize="x-small",
+      )  # fmt: skip
+    axis.set(xlabel="information bound (bits per example)", ylabel=label)
+    axis.grid(alpha=0.3)
+  figure.suptitle(_provenance(records), fontsize="medium")
+  return figure
+
+
+FIGURES = {"readout_neurons": readout_neurons, "ablations": ablations}
+
+
+def draw(path: pathlib.Path, output: str | os.PathLike) -> pathlib.Path:
+  """Draws the figure of the records in a file; returns the picture's path."""
+  records = study.read_records(path)
+  name = records[0]["study"] if records else None
+  if name not in FIGURES:
+    raise ValueError(
+      f"records: expected a study of {', '.join(FIGURES)} in {path}, got {name}"
+    )
+  folder = pathlib.Path(output)
+  folder.mkdir(parents=True, exist_ok=True)
+  picture = folder / f"{name}.png"
+  FIGURES[name](records).savefig(picture, dpi=150, metadata={"Software": None})
+  return picture
+
+
+def main(argv):
+  """Parses the flags and turns errors of use into one line."""
+  if len(argv) > 1 or not RECORDS.value:
+    raise app.UsageError("expected --records=FILE and no other arguments")
+  try:
+    print(draw(pathlib.Path(RECORDS.value), OUTPUT.value))
+  except ValueError as error:
+    raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+  app.run(main)
