@@ -11,24 +11,45 @@ RATES = {
   "first_spike": (1e-3, 2.5e-3, 5e-3),
 }
 SCALES = {
-  "full": (0.0,), "rate": (2.0, 4.0, 8.0), "first_spike": (1.0, 2.0, 4.0)
+  "full": (0.0,), "rate": (2.0, 4.0, 8.0), "first_spike": (1.0, 2.0, 4.0, 8.0)
 }  # fmt: skip
 STEPS = 1400
+
+
+# The best of these also at other sizes, each with the next best rate.
+BEST = {
+  "full": (0.0, (1e-2, 2e-2)),
+  "rate": (4.0, (2e-2, 4e-2)),
+  "first_spike": (4.0, (2.5e-3, 5e-3)),
+}
+SIZES = (2, 64)
+
+
+def _row(view, size, rate, scale):
+  return {
+    "view": view,
+    "baseline_view": "",
+    "steps": STEPS,
+    "optimizer.learning_rate": rate,
+    "view_scale": scale,
+    "encoder.num_readout": size,
+  }
 
 
 def get_study() -> studies.Study:
   """The study."""
   rows = {
-    f"{view}, rate {rate}, scale {scale or 1}": {
-      "view": view,
-      "baseline_view": "",
-      "steps": STEPS,
-      "optimizer.learning_rate": rate,
-      "view_scale": scale,
-    }
+    f"{view}, rate {rate}, scale {scale or 1}": _row(view, 8, rate, scale)
     for view, scales in SCALES.items()
     for scale in scales
     for rate in RATES[view]
+    if (rate, scale) != (1e-3, 8.0)  # It was hopeless at smaller scales.
+  }
+  rows |= {
+    f"{view}, rate {rate}, N_y {size}": _row(view, size, rate, scale)
+    for size in SIZES
+    for view, (scale, rates) in BEST.items()
+    for rate in rates
   }
   return studies.Study(
     "tuning",
