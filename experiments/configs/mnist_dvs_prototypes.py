@@ -14,8 +14,8 @@ from experiments.configs import base
 def get_config():
   config = base.get_config()
   config.name = "mnist_dvs_prototypes"
-  config.steps = 1125  # 72,000 recordings: 20 times all.
-  config.eval_every = 225
+  config.steps = 560  # 35,840 recordings: 10 times all.
+  config.eval_every = 140
   config.num_steps = 80  # 2 s.
   config.baseline_view = "rate"
   config.data.source = "mnist_dvs_sim"
