@@ -51,6 +51,14 @@ def get_study() -> studies.Study:
     for view, (scale, rates) in BEST.items()
     for rate in rates
   }
+  rows |= {  # With the budget of the main job.
+    f"{view}, rate {rate}, {2 * STEPS} steps": (
+      _row(view, 8, rate, scale) | {"steps": 2 * STEPS}
+    )
+    for view, (scale, rates) in BEST.items()
+    if view != "first_spike"
+    for rate in rates
+  }
   return studies.Study(
     "tuning",
     "What each view is trained with; hand-made ones try three scales more.",
