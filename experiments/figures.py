@@ -42,7 +42,7 @@ def _spread(summaries: list[dict], name: str) -> tuple[float, float]:
 
 def _bars(axis, x, summaries, name, index, label) -> None:
   """A line with error bars, of colour and style number `index`."""
-  mean, error = zip(*(_spread(found, name) for found in summaries), strict=True)
+  mean, error = np.array([_spread(found, name) for found in summaries]).T
   axis.errorbar(
     x, mean, error, color=plots.COLOURS[index], linestyle=plots.STYLES[index],
     marker="os^D"[index], markersize=5, capsize=3, label=label,
