@@ -6,8 +6,14 @@ Command: python -m experiments.study --study=readout_neurons --workdir=DIR
 from experiments import studies
 
 SIZES = (2, 4, 8, 16, 32, 64, 256)
-# Best on validation of `tuning`: learning rate and scale.
-TUNED = {"full": (5e-3, 0.0), "rate": (5e-3, 4.0), "first_spike": (5e-3, 1.0)}
+# Best of `tuning` on validation at the nearest size that it tried (2, 8, 64).
+SCALES = {"full": 0.0, "rate": 4.0, "first_spike": 8.0}
+RATES = {
+  "full": {2: 1e-2, 8: 2e-2, 64: 1e-2},
+  "rate": {2: 4e-2, 8: 4e-2, 64: 2e-2},
+  "first_spike": {2: 5e-3, 8: 5e-3, 64: 5e-3},
+}
+NEAREST = {2: 2, 4: 2, 8: 8, 16: 8, 32: 64, 64: 64, 256: 64}
 
 
 def get_study() -> studies.Study:
@@ -17,12 +23,12 @@ def get_study() -> studies.Study:
       "view": view,
       "baseline_view": "",
       "steps": 1400,
-      "optimizer.learning_rate": rate,
-      "view_scale": scale,
+      "optimizer.learning_rate": rates[NEAREST[size]],
+      "view_scale": SCALES[view],
       "encoder.num_readout": size,
     }
     for size in SIZES
-    for view, (rate, scale) in TUNED.items()
+    for view, rates in RATES.items()
   }
   return studies.Study(
     "readout_neurons",

@@ -11,7 +11,8 @@ RATES = {
   "first_spike": (1e-3, 2.5e-3, 5e-3),
 }
 SCALES = {
-  "full": (0.0,), "rate": (2.0, 4.0, 8.0), "first_spike": (1.0, 2.0, 4.0, 8.0, 16.0)
+  "full": (0.0,), "rate": (2.0, 4.0, 8.0),
+  "first_spike": (1.0, 2.0, 4.0, 8.0, 16.0),
 }  # fmt: skip
 STEPS = 1400
 
