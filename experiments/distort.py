@@ -1,0 +1,132 @@
+"""Judges trained runs when only a part of y, or a noisy y, reaches the decoder.
+
+  python -m experiments.distort --runs=A,B --kind=flips --output=FOLDER
+
+A and B are folders of `experiments.train`; a run's baseline is judged too. With
+`flips` every spike and silence is flipped with the probabilities of
+--strengths, whatever the run was trained for; with `prefix` the first steps
+arrive and silence follows. Test examples, `eval_samples` samples of y each.
+Writes distort_<kind>.json and .png.
+"""
+
+import json
+import pathlib
+
+import jax
+from absl import app, flags
+from matplotlib.figure import Figure
+
+from experiments import evaluate, finish, inputs, scoring
+from timedecode import channel, plots
+
+RUNS = flags.DEFINE_list("runs", [], "Folders of trained runs.")
+KIND = flags.DEFINE_enum("kind", "flips", ["flips", "prefix"], "What happens.")
+STRENGTHS = flags.DEFINE_list(
+  "strengths", [], "Probabilities, or numbers of steps; a grid by default."
+)
+OUTPUT = flags.DEFINE_string("output", ".", "Folder of the results.")
+
+CHANNELS = {"flips": channel.binary_symmetric, "prefix": channel.prefix}
+FLIPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+NUM_PREFIXES = 10
+LABELS = {
+  "flips": "probability that a spike or a silence is flipped",
+  "prefix": "steps of y that have arrived",
+}
+
+
+def strengths(kind: str, given: list[str], num_steps: int) -> list[float]:
+  """The numbers that are asked for; ValueError if they are out of range."""
+  most = 1.0 if kind == "flips" else num_steps
+  if not given and kind == "flips":
+    return list(FLIPS)
+  if not given:
+    parts = range(NUM_PREFIXES + 1)
+    return sorted({round(num_steps * part / NUM_PREFIXES) for part in parts})
+  try:
+    found = sorted(map(float, given))
+  except ValueError:
+    found = [-1.0]
+  if found[0] < 0 or found[-1] > most:
+    raise ValueError(f"strengths: expected numbers in [0, {most}], got {given}")
+  return found
+
+
+def describe(config, view: str) -> str:
+  """A run in a legend."""
+  text = f"{finish.LABELS[view]}, {config.encoder.num_readout} neurons"
+  if config.channel_flip:
+    text += f", trained for flips of {config.channel_flip:g}"
+  return text
+
+
+def judge(folder: pathlib.Path, kind: str, given: list[str]) -> list[dict]:
+  """Test figures of a run and of its baseline at every strength."""
+  config, runs, source = evaluate.load(folder)
+  judge_params, key = inputs.judge(config, source), jax.random.key(config.seed)
+  metric, curves = inputs.task(config).metric, []
+  for view, run in runs.items():
+    evaluator = scoring.make_evaluator(config, view, source, CHANNELS[kind])
+    points = []
+    for strength in strengths(kind, given, config.num_steps):
+      figures, _ = evaluator(
+        judge_params, run.state.params, source.rows("test"), key,
+        config.eval_samples, strength,
+      )  # fmt: skip
+      points.append({"strength": strength} | figures)
+      print(f"{folder}, {view}, {kind} {strength:g}: {figures[metric]:.3f}")
+    curves.append({
+      "label": describe(config, view), "view": view, "metric": metric,
+      "trained_for": config.channel_flip, "seed": config.seed,
+      "data": inputs.describe(config), "points": points,
+    })  # fmt: skip
+  return curves
+
+
+def draw(curves: list[dict], kind: str) -> Figure:
+  """The metric against the strength, a line per run and view."""
+  figure = Figure((6.4, 4.8), layout="constrained")
+  axis = figure.subplots()
+  for index, curve in enumerate(curves):
+    axis.plot(
+      [point["strength"] for point in curve["points"]],
+      [point[curve["metric"]] for point in curve["points"]],
+      color=plots.COLOURS[index % 6], linestyle=plots.STYLES[index % 4],
+      marker="os^Dvx"[index % 6], markersize=4,
+      label=f"{curve['label']} (seed {curve['seed']})",
+    )  # fmt: skip
+  name = curves[0]["metric"].replace("_", " ")
+  axis.set(xlabel=LABELS[kind], ylabel=f"{name} (share of test examples)")
+  axis.set_ylim(0, 1)
+  axis.grid(alpha=0.3)
+  figure.legend(loc="outside lower center", fontsize="small")
+  data = ", ".join(sorted({curve["data"] for curve in curves}))
+  figure.suptitle(f"test examples of {data}", fontsize="medium")
+  return figure
+
+
+def main(argv):
+  """Parses the flags and turns errors of use into one line."""
+  if len(argv) > 1 or not RUNS.value:
+    raise app.UsageError("expected --runs=A,B and no other arguments")
+  folder = pathlib.Path(OUTPUT.value)
+  try:
+    curves = [
+      curve
+      for place in RUNS.value
+      for curve in judge(pathlib.Path(place), KIND.value, STRENGTHS.value)
+    ]
+  except ValueError as error:
+    raise SystemExit(f"error: {error}") from error
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / f"distort_{KIND.value}"
+  path.with_suffix(".json").write_text(json.dumps(curves, indent=1) + "\n")
+  picture = path.with_suffix(".png")
+  draw(curves, KIND.value).savefig(
+    picture, dpi=150, metadata={"Software": None}
+  )
+  print(picture)
+
+
+if __name__ == "__main__":
+  app.run(main)
