@@ -34,6 +34,14 @@ def judge_test(config, source, judge_params, run):
   )  # fmt: skip
 
 
+def split_of(config, source) -> str:
+  """What the figures of a summary are of."""
+  return (
+    f"test, {source.size('test')} examples,"
+    f" {config.eval_samples} samples of y each"
+  )
+
+
 def summarise(config, source, seconds, figures, baseline, versions):
   """The summary of a run: what was done and how good it is."""
   seen = config.steps * config.batch_size
@@ -41,8 +49,7 @@ def summarise(config, source, seconds, figures, baseline, versions):
   return {
     "task": config.name,
     "data_source": source.name,
-    "split": f"test, {source.size('test')} examples,"
-    f" {config.eval_samples} samples of y each",
+    "split": split_of(config, source),
     "seed": config.seed,
     "steps": config.steps,
     "examples_seen": seen,
