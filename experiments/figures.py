@@ -2,7 +2,8 @@
 
   python -m experiments.figures --records=DIR/records.jsonl --output=FOLDER
 
-Draws what the study of the records has a figure for:
+Draws what the study of the records has a figure for, <study>.png, and writes
+its table, <study>.md, means ± standard deviations over seeds:
 
   readout_neurons  accuracy against the number of neurons, and information
   ablations        distortion and accuracy against bits as beta rises
@@ -126,6 +127,28 @@ def ablations(records: list[dict]) -> Figure:
   return figure
 
 
+METRICS = {
+  "judge accuracy": ("judge_accuracy", 3),
+  "nats/pixel": ("pixel_cross_entropy", 4),
+  "bits/example": ("information_bits_per_example", 0),
+}
+
+
+def table(records: list[dict]) -> str:
+  """A row per row of the study, with the accuracy of every seed."""
+  head = ["row", *METRICS, "accuracy of each seed"]
+  lines = [head, ["---"] * len(head)]
+  for (row,), found in by_row(records, "(.*)").items():
+    cells = [row]
+    for name, digits in METRICS.values():
+      mean, error = _spread(found, name)
+      spread = f" ± {error:,.{digits}f}" if len(found) > 1 else ""
+      cells.append(f"{mean:,.{digits}f}{spread}")
+    each = ", ".join(f"{s['judge_accuracy']:.3f}" for s in found)
+    lines.append([*cells, each])
+  return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
 FIGURES = {"readout_neurons": readout_neurons, "ablations": ablations}
 
 
@@ -140,6 +163,7 @@ def draw(path: pathlib.Path, output: str | os.PathLike) -> pathlib.Path:
   folder = pathlib.Path(output)
   folder.mkdir(parents=True, exist_ok=True)
   picture = folder / f"{name}.png"
+  (folder / f"{name}.md").write_text(table(records))
   FIGURES[name](records).savefig(picture, dpi=150, metadata={"Software": None})
   return picture
 

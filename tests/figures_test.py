@@ -52,11 +52,24 @@ def test_distortion_against_bits():
     assert [t.get_text() for t in axis.texts] == ["β = 0", "β = 0.0001"]
 
 
+def test_the_table_has_means_and_every_seed():
+  records = [
+    _record("ablations", "beta 1", seed, accuracy)
+    for seed, accuracy in enumerate((0.5, 0.7))
+  ] + [_record("ablations", "counts", 0, 0.25, 1234.0)]
+  lines = figures.table(records).splitlines()
+  assert lines[2:] == [
+    "| beta 1 | 0.600 ± 0.141 | 0.4000 ± 0.1414 | 10 ± 0 | 0.500, 0.700 |",
+    "| counts | 0.250 | 0.7500 | 1,234 | 0.250 |",
+  ]
+
+
 def test_the_picture_of_a_study_and_of_none(tmp_path):
   path = tmp_path / "records.jsonl"
   path.write_text(json.dumps(_record("ablations", "beta 1", 0, 0.5)) + "\n")
   picture = figures.draw(path, tmp_path / "out")
   assert picture.name == "ablations.png"
+  assert "beta 1" in picture.with_suffix(".md").read_text()
   assert picture.read_bytes().startswith(b"\x89PNG")
   path.write_text(json.dumps(_record("tuning", "a", 0, 0.5)) + "\n")
   with pytest.raises(ValueError, match="expected a study of readout_neurons"):
