@@ -45,7 +45,8 @@ def _folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("target, fields", [
   ("label", {"baseline_view": ""}),
   ("prototype", {}),
-  ("random", {"baseline_view": "", "encoder__kind": "convolutional", "encoder__hidden": (2,)}),
+  ("random", {"baseline_view": "", "encoder__kind": "convolutional",
+              "encoder__hidden": (2,)}),
 ])  # fmt: skip
 def test_simulated_recordings(folder, target, fields, capsys):
   config = _tiny("mnist_dvs_sim", target, **fields)
