@@ -12,7 +12,7 @@ from experiments.configs import smoke
 from timedecode.datasets import feed, recordings
 
 
-def _tiny(source, target, **fields):
+def tiny(source, target, **fields):
   config = smoke.get_config()
   config.update({
     "steps": 3, "batch_size": 4, "num_steps": 4, "eval_every": 2,
@@ -49,7 +49,7 @@ def _folder(tmp_path, monkeypatch):
               "encoder__hidden": (2,)}),
 ])  # fmt: skip
 def test_simulated_recordings(folder, target, fields, capsys):
-  config = _tiny("mnist_dvs_sim", target, **fields)
+  config = tiny("mnist_dvs_sim", target, **fields)
   summary = train.run(config, folder / "run")
   printed = capsys.readouterr().out
   assert "mnist_dvs_sim (simulated): 10 training, 10 validation, 10" in printed
@@ -76,7 +76,7 @@ def test_simulated_recordings(folder, target, fields, capsys):
 
 
 def test_streamed_rows_train_to_the_same_parameters(folder, monkeypatch):
-  config = _tiny("mnist_dvs_sim", "label", baseline_view="")
+  config = tiny("mnist_dvs_sim", "label", baseline_view="")
   ends = []
   for limit in (feed.DEVICE_BYTES, 0):
     monkeypatch.setattr(feed.batches, "__defaults__", (0, None, limit))
@@ -94,7 +94,7 @@ def test_streamed_rows_train_to_the_same_parameters(folder, monkeypatch):
 
 def test_mnist_dvs(folder):
   recordings_test.write_dvs(folder, (1, 801, 901))
-  config = _tiny(
+  config = tiny(
     "mnist_dvs", "prototype", data__data_dir=str(folder), data__digits=(2, 7)
   )
   summary = train.run(config, folder / "run")
@@ -139,7 +139,7 @@ def _write_shd(folder):
 ])  # fmt: skip
 def test_sets_that_tonic_reads(folder, source, write, classes):
   write(folder)
-  config = _tiny(source, "label", data__data_dir=str(folder), baseline_view="")
+  config = tiny(source, "label", data__data_dir=str(folder), baseline_view="")
   checks.validate(config)
   loaded, task = inputs.load(config), inputs.task(config)
   assert (
@@ -155,7 +155,7 @@ def test_sets_that_tonic_reads(folder, source, write, classes):
 @pytest.mark.parametrize("target", inputs.TARGETS)
 def test_a_model_is_built_for_what_it_is_asked(target):
   source = "mnist_5k" if target in ("image",) else "mnist_dvs_sim"
-  config = _tiny(source, target)
+  config = tiny(source, target)
   config.encoder.kind = "dense"
   built = build.build(config, "full")
   state = jax.eval_shape(lambda: build.init_state(config, built))

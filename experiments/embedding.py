@@ -1,0 +1,111 @@
+"""How far the spike trains of different classes lie apart: t-SNE, silhouette.
+
+  python -m experiments.embedding --runs=A,B --output=FOLDER
+
+Of each run of `experiments.train`, and of its baseline, one sample of y for the
+first test examples. The silhouette score (Rousseeuw 1987; mean over examples of
+(b - a) / max(a, b), a the mean distance to the own class, b to the nearest
+other one) is computed on y itself [T N_y], on the counts [N_y], and on the
+t-SNE embedding of y. Writes embedding.json and embedding.png.
+"""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+from absl import app, flags
+from matplotlib.figure import Figure
+
+from experiments import evaluate, finish, inputs, priors
+from timedecode.datasets import sources
+
+RUNS = flags.DEFINE_list("runs", [], "Folders of trained runs.")
+EXAMPLES = flags.DEFINE_integer("examples", 1000, "Of the test set.", 30)
+OUTPUT = flags.DEFINE_string("output", ".", "Folder of the results.")
+PERPLEXITY = 30.0
+_AT_ONCE = 100
+
+
+def trains(config, run, source, count: int) -> tuple[np.ndarray, np.ndarray]:
+  """(y [M, T, N_y], labels [M]) of the first M test examples."""
+  sample = priors.make_sampler(source, run.built.model)
+  rows = sources.gather(source.rows("test"), slice(count))
+  parts = []
+  for start in range(0, len(rows.labels), _AT_ONCE):
+    some = sources.gather(rows, slice(start, start + _AT_ONCE))
+    key = jax.random.fold_in(jax.random.key(config.seed + 5), start)
+    parts.append(np.asarray(sample(run.state.params, some, key)[0]))
+  return np.concatenate(parts), rows.labels
+
+
+def measure(spikes: np.ndarray, labels: np.ndarray) -> tuple[dict, np.ndarray]:
+  """Silhouette scores, and the embedding [M, 2]; seeded.
+
+  Args:
+    spikes: [M, T, N_y].
+    labels: [M].
+  """
+  from sklearn import manifold
+  from sklearn import metrics as sklearn_metrics
+
+  flat = spikes.reshape(len(spikes), -1)
+  perplexity = min(PERPLEXITY, (len(flat) - 1) / 3)
+  tsne = manifold.TSNE(perplexity=perplexity, init="pca", random_state=0)
+  embedded = tsne.fit_transform(flat)
+  score = lambda points: float(sklearn_metrics.silhouette_score(points, labels))
+  return {
+    "silhouette_of_trains": score(flat),
+    "silhouette_of_counts": score(spikes.sum(axis=1)),
+    "silhouette_of_embedding": score(embedded),
+    "examples": len(labels),
+  }, embedded
+
+
+def draw(panels: list[tuple[str, dict, np.ndarray, np.ndarray]]) -> Figure:
+  """A panel per model: title, scores, embedding, labels."""
+  figure = Figure((5.2 * len(panels) + 0.8, 5.0), layout="constrained")
+  axes = figure.subplots(1, len(panels), squeeze=False)[0]
+  for axis, (title, scores, embedded, labels) in zip(axes, panels, strict=True):
+    for label in np.unique(labels):
+      x, y = embedded[labels == label].T
+      axis.plot(
+        x, y, linestyle="none", marker=f"${label}$", markersize=5,
+        color=f"C{label % 10}", label=str(label),
+      )  # fmt: skip
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(
+      f"{title}\nsilhouette: trains {scores['silhouette_of_trains']:.3f},"
+      f" t-SNE {scores['silhouette_of_embedding']:.3f}",
+      fontsize="medium",
+    )
+  return figure
+
+
+def main(argv):
+  """Parses the flags and turns errors of use into one line."""
+  if len(argv) > 1 or not RUNS.value:
+    raise app.UsageError("expected --runs=A,B and no other arguments")
+  folder, found, panels = pathlib.Path(OUTPUT.value), [], []
+  try:
+    for place in RUNS.value:
+      config, runs, source = evaluate.load(pathlib.Path(place))
+      for view, run in runs.items():
+        spikes, labels = trains(config, run, source, EXAMPLES.value)
+        scores, embedded = measure(spikes, labels)
+        title = f"{finish.LABELS[view]}, {inputs.describe(config)}"
+        panels.append((title, scores, embedded, labels))
+        about = {"view": view, "seed": config.seed, "data": source.name}
+        found.append(about | scores)
+        print(f"{title}: {scores}", flush=True)
+  except ValueError as error:
+    raise SystemExit(f"error: {error}") from error
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / "embedding.json").write_text(json.dumps(found, indent=1) + "\n")
+  picture = folder / "embedding.png"
+  draw(panels).savefig(picture, dpi=150, metadata={"Software": None})
+  print(picture)
+
+
+if __name__ == "__main__":
+  app.run(main)

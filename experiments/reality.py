@@ -1,0 +1,129 @@
+"""Judges a model that was trained on simulated recordings on real ones.
+
+  python -m experiments.reality --run=DIR --data_dir=MNIST_DVS --output=FOLDER
+
+The run is one of `experiments.train` on mnist_dvs_sim with pictures as targets.
+The real recordings are all of --digit and scale 4 in the folder, binned as the
+run's, none of them trained on. Reports the share that the judge takes for each
+digit, and the gap between the domains: spikes of input, hidden and readout
+neurons and information, beside the simulated test recordings of the same digit.
+Digits before the real camera are mirrored or turned against MNIST, which a zero
+cannot tell; others would have to be turned back.
+Writes reality.json and reality.png.
+"""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from experiments import evaluate, inputs
+from timedecode import datasets, metrics, plots, training
+from timedecode import judge as judge_lib
+from timedecode.datasets import mnist_dvs, sources
+
+RUN = flags.DEFINE_string("run", None, "Folder of a trained run.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of MNIST-DVS.")
+DIGIT = flags.DEFINE_integer("digit", 0, "Which recordings.", 0, 9)
+OUTPUT = flags.DEFINE_string("output", ".", "Folder of the results.")
+SHOWN = 10
+
+
+def real_rows(config, folder: str, digit: int) -> sources.Rows:
+  """All real recordings of a digit, binned as the configuration says."""
+  options = inputs.options(config)
+  found = mnist_dvs.load(
+    folder, datasets.cache_folder(), dt_ms=options.dt_ms,
+    duration_s=options.duration_s, scale=4, digits=(digit,),
+  )  # fmt: skip
+  return sources.Rows(found.spikes, found.labels)
+
+
+def look(config, run, source, judge_params, rows) -> tuple[dict, dict]:
+  """Figures of some recordings, and what is drawn of the first of them."""
+  keys = inputs.example_keys(jax.random.key(config.seed), len(rows.labels))
+  batch = jax.jit(source.decode)(jax.tree.map(jnp.asarray, rows), keys)
+  step = jax.jit(training.make_eval_step(run.built.model, config.eval_samples))
+  found = step(run.state.params, batch.inputs, batch.targets, keys)
+  pictures = jax.nn.sigmoid(found.outputs).reshape(-1, 28, 28)
+  decided = np.asarray(judge_lib.predict(judge_params, pictures))
+  decided = decided.reshape(config.eval_samples, -1)
+  neurons = tuple(range(2, batch.inputs.ndim))
+  values = {
+    "set_bits": jnp.sum(batch.inputs, axis=(0, *neurons)),
+    "share_of_set_bits": jnp.mean(batch.inputs, axis=(0, *neurons)),
+    "readout_rate": jnp.mean(found.spikes, axis=(0, 1, 3)),
+    "information_bits": jnp.mean(
+      metrics.nats_to_bits(found.losses.information), axis=0
+    ),
+    "judged_right": np.mean(decided == rows.labels, axis=0),
+  }
+  summary = {
+    name: {"mean": float(np.mean(v)), "standard_deviation": float(np.std(v))}
+    for name, v in values.items()
+  }
+  summary["hidden_rate"] = float(np.mean(found.hidden_rates))
+  summary["recordings"] = len(rows.labels)
+  counts = np.bincount(decided.ravel(), minlength=10)
+  summary["judged_as"] = (counts / counts.sum()).tolist()
+  height, width = inputs.sensor_shape(config)[:2]
+  events = np.asarray(jnp.sum(batch.inputs[:, :SHOWN], axis=0))
+  events = events.reshape(len(events), height, width, -1).sum(-1)
+  events /= np.maximum(events.max((1, 2), keepdims=True), 1)
+  return summary, {"events": events, "decoded": np.asarray(pictures[:SHOWN])}
+
+
+def compare(folder: pathlib.Path, data_dir: str, digit: int):
+  """Kind of recordings -> figures; and kind -> what is drawn."""
+  config, runs, source = evaluate.load(folder)
+  if config.data.source != "mnist_dvs_sim" or config.data.target == "label":
+    raise ValueError(
+      "run: expected one on mnist_dvs_sim with pictures as targets, got"
+      f" {config.data.source} with {config.data.target}"
+    )
+  judge_params, figures, shown = inputs.judge(config, source), {}, {}
+  test = source.rows("test")
+  some = {
+    "real": real_rows(config, data_dir, digit),
+    "simulated": sources.gather(test, np.asarray(test.labels) == digit),
+  }
+  for kind, rows in some.items():
+    for view, run in runs.items():
+      name = f"{kind}, {view}"
+      figures[name], found = look(config, run, source, judge_params, rows)
+      shown[f"{kind.upper()}, summed events"] = found["events"]
+      shown[f"{kind.upper()}, {view} view"] = found["decoded"]
+      print(
+        f"{name}: {figures[name]['recordings']} recordings,"
+        f" {figures[name]['judged_right']['mean']:.3f} judged as {digit}"
+      )
+  return figures, shown
+
+
+def main(argv):
+  """Parses the flags and turns errors of use into one line."""
+  if len(argv) > 1 or not RUN.value or not DATA_DIR.value:
+    raise app.UsageError("expected --run=DIR and --data_dir=DIR")
+  folder = pathlib.Path(OUTPUT.value)
+  try:
+    figures, shown = compare(
+      pathlib.Path(RUN.value), DATA_DIR.value, DIGIT.value
+    )
+  except ValueError as error:
+    raise SystemExit(f"error: {error}") from error
+  folder.mkdir(parents=True, exist_ok=True)
+  text = json.dumps(figures, indent=1)
+  (folder / "reality.json").write_text(text + "\n")
+  fewest = min(len(images) for images in shown.values())
+  plots.reconstructions(
+    folder / "reality.png",
+    {name: images[:fewest] for name, images in shown.items()},
+    f"digit {DIGIT.value}: trained on simulated recordings, judged on both",
+  )
+
+
+if __name__ == "__main__":
+  app.run(main)

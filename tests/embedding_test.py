@@ -1,0 +1,64 @@
+"""Silhouette scores against loops; the trains are those of the encoder."""
+
+import jax
+import numpy as np
+import pytest
+import recordings_training_test
+
+from experiments import build, embedding, inputs
+
+
+def _silhouette(points, labels):
+  """By its definition, one point at a time."""
+  scores = []
+  for i, point in enumerate(points):
+    distance = np.sqrt(((points - point) ** 2).sum(-1))
+    own = labels == labels[i]
+    a = distance[own].sum() / (own.sum() - 1)
+    b = min(distance[labels == k].mean() for k in set(labels) - {labels[i]})
+    scores.append((b - a) / max(a, b))
+  return np.mean(scores)
+
+
+def test_scores_are_silhouettes_and_classes_that_differ_lie_apart():
+  generator = np.random.default_rng(0)
+  labels = np.repeat(np.arange(3), 12)
+  times = np.arange(10)[None, :, None]
+  likely = np.where(times // 3 == labels[:, None, None], 0.9, 0.1)
+  spikes = (generator.random((36, 10, 4)) < likely).astype(np.float32)
+  scores, embedded = embedding.measure(spikes, labels)
+  flat = spikes.reshape(36, -1).astype(np.float64)
+  counts = spikes.sum(1).astype(np.float64)
+  for name, points in (
+    ("silhouette_of_trains", flat), ("silhouette_of_counts", counts),
+    ("silhouette_of_embedding", embedded.astype(np.float64)),
+  ):  # fmt: skip
+    assert scores[name] == pytest.approx(_silhouette(points, labels), abs=1e-4)
+  # The classes differ in when they fire, not in how often.
+  assert scores["silhouette_of_trains"] > 0.2
+  assert scores["silhouette_of_counts"] < 0.1
+  figure = embedding.draw([("some data", scores, embedded, labels)] * 2)
+  for axis in figure.axes:
+    assert "some data\nsilhouette: trains 0." in axis.get_title()
+    drawn = np.concatenate([line.get_xydata() for line in axis.lines])
+    assert sorted(drawn[:, 0]) == pytest.approx(sorted(embedded[:, 0]))
+
+
+def test_trains_are_of_the_encoder(tmp_path):
+  config = recordings_training_test.tiny("mnist_dvs_sim", "label")
+  built, source = build.build(config, "full"), inputs.load(config)
+  state = build.init_state(config, built)
+  run = type("Run", (), {"built": built, "state": state})
+  spikes, labels = embedding.trains(config, run, source, 6)
+  rows = source.rows("test")
+  np.testing.assert_array_equal(labels, rows.labels[:6])
+  assert spikes.shape == (6, 4, 3) and set(np.unique(spikes)) <= {0.0, 1.0}
+  key = jax.random.fold_in(jax.random.key(config.seed + 5), 0)
+  halves = jax.vmap(jax.random.split)(inputs.example_keys(key, 6))
+  few = jax.tree.map(lambda leaf: leaf[:6], rows)
+  batch = source.decode(few, halves[:, 0])
+  for i in range(6):
+    want = built.model.encoder.sample(
+      state.params.encoder, batch.inputs[:, i], halves[i, 1]
+    )
+    np.testing.assert_array_equal(spikes[i], want.spikes)
