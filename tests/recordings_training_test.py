@@ -1,5 +1,7 @@
 """Training, judging and drawing on every source and every target."""
 
+import importlib
+
 import binaries
 import jax
 import numpy as np
@@ -139,7 +141,15 @@ def _write_shd(folder):
 ])  # fmt: skip
 def test_sets_that_tonic_reads(folder, source, write, classes):
   write(folder)
-  config = tiny(source, "label", data__data_dir=str(folder), baseline_view="")
+  module = importlib.import_module(f"experiments.configs.{source}")
+  config = module.get_config()
+  checks.validate(config)
+  assert config.name == config.data.source == source
+  config.update({
+    "steps": 2, "batch_size": 4, "num_steps": 4, "eval_every": 2,
+    "eval_samples": 1, "baseline_view": "",
+  })  # fmt: skip
+  config.data.data_dir, config.encoder.hidden = str(folder), (6,)
   checks.validate(config)
   loaded, task = inputs.load(config), inputs.task(config)
   assert (
