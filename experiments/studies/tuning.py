@@ -60,6 +60,15 @@ def get_study() -> studies.Study:
     if view != "first_spike"
     for rate in rates
   }
+  rows |= {  # The encoder and the decoder at rates of their own.
+    f"{view}, encoder {first}, decoder {second}, N_y 16": (
+      _row(view, 16, second, BEST[view][0])
+      | {"optimizer.encoder_learning_rate": first}
+    )
+    for view in ("full", "rate")
+    for first in (1e-2, 2e-2, 4e-2)
+    for second in (2e-3, 5e-3, 2e-2)
+  }
   return studies.Study(
     "tuning",
     "What each view is trained with; hand-made ones try three scales more.",
