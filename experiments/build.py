@@ -132,7 +132,9 @@ def for_view(config, view: str):
   config = config.copy_and_resolve_references()
   config.view_scale = config.baseline_view_scale
   if config.baseline_learning_rate:
-    config.optimizer.learning_rate = config.baseline_learning_rate
+    choices = config.optimizer
+    choices.learning_rate = config.baseline_learning_rate
+    choices.encoder_learning_rate = config.baseline_encoder_learning_rate
   return config
 
 

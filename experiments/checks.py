@@ -40,7 +40,7 @@ AT_LEAST = {
   "optimizer.max_norm": 0, "judge_epochs": 1, "remat_every": 0,
   "optimizer.encoder_learning_rate": 0, "prior_length": 1,
   "online_chunk": 0, "view_scale": 0, "baseline_view_scale": 0,
-  "baseline_learning_rate": 0,
+  "baseline_learning_rate": 0, "baseline_encoder_learning_rate": 0,
 }  # fmt: skip
 
 

@@ -179,9 +179,13 @@ def test_every_option_trains_its_parameters(fields):
 def test_the_baseline_has_its_own_rate_and_scale():
   """As a run of its own with these, parameter by parameter."""
   config = _tiny(
-    baseline_view="rate", baseline_learning_rate=0.02, baseline_view_scale=2.0
-  )
-  alone = _tiny(view="rate", view_scale=2.0, optimizer__learning_rate=0.02)
+    baseline_view="rate", baseline_learning_rate=0.02, baseline_view_scale=2.0,
+    baseline_encoder_learning_rate=0.1, optimizer__encoder_learning_rate=0.3,
+  )  # fmt: skip
+  alone = _tiny(
+    view="rate", view_scale=2.0, optimizer__learning_rate=0.02,
+    optimizer__encoder_learning_rate=0.1,
+  )  # fmt: skip
   ends = []
   for fields in (config, alone):
     built = build.build(fields, "rate")

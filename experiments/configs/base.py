@@ -43,7 +43,8 @@ def get_config() -> ConfigDict:
   # on its way to the decoder, [0, 1].
   config.baseline_view = ""  # View of a second run under the same budget; ""
   # for none.
-  config.baseline_learning_rate = 0.0  # Of the second run; 0: the same.
+  config.baseline_learning_rate = 0.0  # Of the second run; 0: all the same.
+  config.baseline_encoder_learning_rate = 0.0  # Of its encoder; 0: the former.
   config.baseline_view_scale = 0.0  # Of the second run, as view_scale.
   config.decoder = "mlp"  # linear, mlp or conv.
   config.decoder_width = 512  # Hidden units of the mlp; 0: half its inputs.
