@@ -14,9 +14,5 @@ from experiments.configs import base
 def get_config():
   config = base.get_config()
   config.name = "mnist_time"
-  # Best of `studies/tuning.py` on validation for each view.
-  config.optimizer.learning_rate = 1e-2
   config.baseline_view = "rate"
-  config.baseline_learning_rate = 2e-2
-  config.baseline_view_scale = 4.0
   return config
