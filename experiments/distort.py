@@ -19,13 +19,6 @@ from matplotlib.figure import Figure
 from experiments import evaluate, finish, inputs, scoring
 from timedecode import channel, plots
 
-RUNS = flags.DEFINE_list("runs", [], "Folders of trained runs.")
-KIND = flags.DEFINE_enum("kind", "flips", ["flips", "prefix"], "What happens.")
-STRENGTHS = flags.DEFINE_list(
-  "strengths", [], "Probabilities, or numbers of steps; a grid by default."
-)
-OUTPUT = flags.DEFINE_string("output", ".", "Folder of the results.")
-
 CHANNELS = {"flips": channel.binary_symmetric, "prefix": channel.prefix}
 FLIPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 NUM_PREFIXES = 10
@@ -105,28 +98,41 @@ def draw(curves: list[dict], kind: str) -> Figure:
   return figure
 
 
+def define() -> None:
+  """Defines the flags."""
+  flags.DEFINE_list("runs", [], "Folders of trained runs.")
+  flags.DEFINE_enum("kind", "flips", ["flips", "prefix"], "What happens.")
+  flags.DEFINE_list(
+    "strengths", [], "Probabilities, or numbers of steps; a grid by default."
+  )
+  flags.DEFINE_string("output", ".", "Folder of the results.")
+
+
 def main(argv):
   """Parses the flags and turns errors of use into one line."""
-  if len(argv) > 1 or not RUNS.value:
+  if len(argv) > 1 or not flags.FLAGS.runs:
     raise app.UsageError("expected --runs=A,B and no other arguments")
-  folder = pathlib.Path(OUTPUT.value)
+  folder = pathlib.Path(flags.FLAGS.output)
   try:
     curves = [
       curve
-      for place in RUNS.value
-      for curve in judge(pathlib.Path(place), KIND.value, STRENGTHS.value)
+      for place in flags.FLAGS.runs
+      for curve in judge(
+        pathlib.Path(place), flags.FLAGS.kind, flags.FLAGS.strengths
+      )
     ]
   except ValueError as error:
     raise SystemExit(f"error: {error}") from error
   folder.mkdir(parents=True, exist_ok=True)
-  path = folder / f"distort_{KIND.value}"
+  path = folder / f"distort_{flags.FLAGS.kind}"
   path.with_suffix(".json").write_text(json.dumps(curves, indent=1) + "\n")
   picture = path.with_suffix(".png")
-  draw(curves, KIND.value).savefig(
+  draw(curves, flags.FLAGS.kind).savefig(
     picture, dpi=150, metadata={"Software": None}
   )
   print(picture)
 
 
 if __name__ == "__main__":
+  define()
   app.run(main)

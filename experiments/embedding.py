@@ -20,9 +20,6 @@ from matplotlib.figure import Figure
 from experiments import evaluate, finish, inputs, priors
 from timedecode.datasets import sources
 
-RUNS = flags.DEFINE_list("runs", [], "Folders of trained runs.")
-EXAMPLES = flags.DEFINE_integer("examples", 1000, "Of the test set.", 30)
-OUTPUT = flags.DEFINE_string("output", ".", "Folder of the results.")
 PERPLEXITY = 30.0
 _AT_ONCE = 100
 
@@ -82,16 +79,23 @@ def draw(panels: list[tuple[str, dict, np.ndarray, np.ndarray]]) -> Figure:
   return figure
 
 
+def define() -> None:
+  """Defines the flags."""
+  flags.DEFINE_list("runs", [], "Folders of trained runs.")
+  flags.DEFINE_integer("examples", 1000, "Of the test set.", 30)
+  flags.DEFINE_string("output", ".", "Folder of the results.")
+
+
 def main(argv):
   """Parses the flags and turns errors of use into one line."""
-  if len(argv) > 1 or not RUNS.value:
+  if len(argv) > 1 or not flags.FLAGS.runs:
     raise app.UsageError("expected --runs=A,B and no other arguments")
-  folder, found, panels = pathlib.Path(OUTPUT.value), [], []
+  folder, found, panels = pathlib.Path(flags.FLAGS.output), [], []
   try:
-    for place in RUNS.value:
+    for place in flags.FLAGS.runs:
       config, runs, source = evaluate.load(pathlib.Path(place))
       for view, run in runs.items():
-        spikes, labels = trains(config, run, source, EXAMPLES.value)
+        spikes, labels = trains(config, run, source, flags.FLAGS.examples)
         scores, embedded = measure(spikes, labels)
         title = f"{finish.LABELS[view]}, {inputs.describe(config)}"
         panels.append((title, scores, embedded, labels))
@@ -108,4 +112,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
+  define()
   app.run(main)

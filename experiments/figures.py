@@ -21,9 +21,6 @@ from matplotlib.figure import Figure
 from experiments import finish, study
 from timedecode import plots
 
-RECORDS = flags.DEFINE_string("records", None, "File that `study` wrote.")
-OUTPUT = flags.DEFINE_string("output", ".", "Folder of the pictures.")
-
 
 def by_row(records: list[dict], pattern: str) -> dict[tuple, list[dict]]:
   """Groups of the pattern in a row's name -> summaries of its seeds."""
@@ -168,15 +165,22 @@ def draw(path: pathlib.Path, output: str | os.PathLike) -> pathlib.Path:
   return picture
 
 
+def define() -> None:
+  """Defines the flags."""
+  flags.DEFINE_string("records", None, "File that `study` wrote.")
+  flags.DEFINE_string("output", ".", "Folder of the pictures.")
+
+
 def main(argv):
   """Parses the flags and turns errors of use into one line."""
-  if len(argv) > 1 or not RECORDS.value:
+  if len(argv) > 1 or not flags.FLAGS.records:
     raise app.UsageError("expected --records=FILE and no other arguments")
   try:
-    print(draw(pathlib.Path(RECORDS.value), OUTPUT.value))
+    print(draw(pathlib.Path(flags.FLAGS.records), flags.FLAGS.output))
   except ValueError as error:
     raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":
+  define()
   app.run(main)

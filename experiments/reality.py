@@ -25,10 +25,6 @@ from timedecode import datasets, metrics, plots, training
 from timedecode import judge as judge_lib
 from timedecode.datasets import mnist_dvs, sources
 
-RUN = flags.DEFINE_string("run", None, "Folder of a trained run.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of MNIST-DVS.")
-DIGIT = flags.DEFINE_integer("digit", 0, "Which recordings.", 0, 9)
-OUTPUT = flags.DEFINE_string("output", ".", "Folder of the results.")
 SHOWN = 10
 
 
@@ -103,14 +99,22 @@ def compare(folder: pathlib.Path, data_dir: str, digit: int):
   return figures, shown
 
 
+def define() -> None:
+  """Defines the flags."""
+  flags.DEFINE_string("run", None, "Folder of a trained run.")
+  flags.DEFINE_string("data_dir", None, "Folder of MNIST-DVS.")
+  flags.DEFINE_integer("digit", 0, "Which recordings.", 0, 9)
+  flags.DEFINE_string("output", ".", "Folder of the results.")
+
+
 def main(argv):
   """Parses the flags and turns errors of use into one line."""
-  if len(argv) > 1 or not RUN.value or not DATA_DIR.value:
+  if len(argv) > 1 or not flags.FLAGS.run or not flags.FLAGS.data_dir:
     raise app.UsageError("expected --run=DIR and --data_dir=DIR")
-  folder = pathlib.Path(OUTPUT.value)
+  folder = pathlib.Path(flags.FLAGS.output)
   try:
     figures, shown = compare(
-      pathlib.Path(RUN.value), DATA_DIR.value, DIGIT.value
+      pathlib.Path(flags.FLAGS.run), flags.FLAGS.data_dir, flags.FLAGS.digit
     )
   except ValueError as error:
     raise SystemExit(f"error: {error}") from error
@@ -121,9 +125,10 @@ def main(argv):
   plots.reconstructions(
     folder / "reality.png",
     {name: images[:fewest] for name, images in shown.items()},
-    f"digit {DIGIT.value}: trained on simulated recordings, judged on both",
+    f"digit {flags.FLAGS.digit}: trained on simulated recordings only",
   )
 
 
 if __name__ == "__main__":
+  define()
   app.run(main)

@@ -20,7 +20,7 @@ import queue
 import subprocess
 import sys
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from absl import app, flags
 
@@ -28,24 +28,12 @@ from experiments import checks, loop, workdir
 from experiments.configs import base
 from experiments.studies import Study
 
-STUDY = flags.DEFINE_string("study", None, "Name of a file of studies/.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of results.")
-SEEDS = flags.DEFINE_integer("seeds", 0, "Seeds per row; 0: the study's.", 0)
-WORKERS = flags.DEFINE_integer(
-  "workers", 0, "Runs at a time; 0: one per core, each on its own.", 0
-)
-ROWS = flags.DEFINE_list("rows", [], "Names of rows; all by default.")
-DATA_DIR = flags.DEFINE_string(
-  "data_dir", "", "Folder of the real files, for studies that can take some."
-)
-
 
 class Member(NamedTuple):
   """A run: row, seed, and its command without the folder."""
 
   row: str
   seed: int
-  settings: dict[str, Any]
   command: list[str]
 
 
@@ -96,7 +84,7 @@ def members(study: Study, seeds: int, rows: list[str]) -> list[Member]:
         f"--config=experiments/configs/{study.config}.py",
         *(f"--config.{name}={_text(v)}" for name, v in settings.items()),
       ]  # fmt: skip
-      result.append(Member(row, seed, settings, command))
+      result.append(Member(row, seed, command))
   return result
 
 
@@ -233,17 +221,32 @@ def in_words(found: dict) -> str:
   )
 
 
+def define() -> None:
+  """Defines the flags."""
+  flags.DEFINE_string("study", None, "Name of a file of studies/.")
+  flags.DEFINE_string("workdir", None, "Folder of results.")
+  flags.DEFINE_integer("seeds", 0, "Seeds per row; 0: the study's.", 0)
+  flags.DEFINE_integer(
+    "workers", 0, "Runs at a time; 0: one per core, each on its own.", 0
+  )
+  flags.DEFINE_list("rows", [], "Names of rows; all by default.")
+  flags.DEFINE_string(
+    "data_dir", "", "Folder of the real files, for studies that can take some."
+  )
+
+
 def main(argv):
   """Parses the flags and turns errors of use into one line."""
-  if len(argv) > 1 or not STUDY.value or not WORKDIR.value:
+  if len(argv) > 1 or not flags.FLAGS.study or not flags.FLAGS.workdir:
     raise app.UsageError("expected --study=NAME and --workdir=DIR")
   try:
-    study = load(STUDY.value, DATA_DIR.value)
-    folder = pathlib.Path(WORKDIR.value)
-    run(study, folder, SEEDS.value, ROWS.value, WORKERS.value)
+    study = load(flags.FLAGS.study, flags.FLAGS.data_dir)
+    folder = pathlib.Path(flags.FLAGS.workdir)
+    run(study, folder, flags.FLAGS.seeds, flags.FLAGS.rows, flags.FLAGS.workers)
   except ValueError as error:
     raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":
+  define()
   app.run(main)

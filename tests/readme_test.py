@@ -28,7 +28,7 @@ def _namespace(title):
 
 def test_blocks():
   assert TITLES == [
-    "Begin", "Surrogate", "Neuron", "Decoder", "Loop", "Seeds"
+    "Begin", "Surrogate", "Neuron", "Decoder", "Loop", "Seeds", "Source",
   ]  # fmt: skip
   for block in BLOCKS:
     assert len([x for x in block.splitlines() if x.strip()]) < 20
