@@ -6,7 +6,7 @@ A and B are folders of `experiments.train`; a run's baseline is judged too. With
 `flips` every spike and silence is flipped with the probabilities of
 --strengths, whatever the run was trained for; with `prefix` the first steps
 arrive and silence follows. Test examples, `eval_samples` samples of y each.
-Writes distort_<kind>.json and .png.
+Writes distort_<kind>.json, .md and .png.
 """
 
 import json
@@ -40,8 +40,10 @@ def strengths(kind: str, given: list[str], num_steps: int) -> list[float]:
     found = sorted(map(float, given))
   except ValueError:
     found = [-1.0]
-  if found[0] < 0 or found[-1] > most:
-    raise ValueError(f"strengths: expected numbers in [0, {most}], got {given}")
+  whole = kind == "flips" or all(value % 1 == 0 for value in found)
+  if not whole or not all(0 <= value <= most for value in found):
+    what = "numbers" if kind == "flips" else "whole numbers"
+    raise ValueError(f"strengths: expected {what} in [0, {most}], got {given}")
   return found
 
 
@@ -74,6 +76,29 @@ def judge(folder: pathlib.Path, kind: str, given: list[str]) -> list[dict]:
       "data": inputs.describe(config), "points": points,
     })  # fmt: skip
   return curves
+
+
+def table(curves: list[dict], kind: str) -> str:
+  """A line per strength, a column per run and view."""
+  metric = curves[0]["metric"].replace("_", " ")
+  names = [f"{c['label']} (seed {c['seed']}, {c['data']})" for c in curves]
+  found = {}
+  for index, curve in enumerate(curves):
+    for point in curve["points"]:
+      line = found.setdefault(point["strength"], ["-"] * len(curves))
+      line[index] = f"{point[curve['metric']]:.3f}"
+  rows = [[f"{metric}; {LABELS[kind]}", *names], ["---"] * (len(curves) + 1)]
+  rows += [[f"{key:g}", *found[key]] for key in sorted(found)]
+  return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def check(curves: list[dict]) -> None:
+  """Raises ValueError for runs of different tasks: one axis holds one."""
+  found = sorted({curve["metric"] for curve in curves})
+  if len(found) > 1:
+    raise ValueError(
+      f"runs: expected runs of one task, got {' and '.join(found)}"
+    )
 
 
 def draw(curves: list[dict], kind: str) -> Figure:
@@ -121,11 +146,13 @@ def main(argv):
         pathlib.Path(place), flags.FLAGS.kind, flags.FLAGS.strengths
       )
     ]
+    check(curves)
   except ValueError as error:
     raise SystemExit(f"error: {error}") from error
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / f"distort_{flags.FLAGS.kind}"
   path.with_suffix(".json").write_text(json.dumps(curves, indent=1) + "\n")
+  path.with_suffix(".md").write_text(table(curves, flags.FLAGS.kind))
   picture = path.with_suffix(".png")
   draw(curves, flags.FLAGS.kind).savefig(
     picture, dpi=150, metadata={"Software": None}

@@ -76,6 +76,8 @@ def draw(panels: list[tuple[str, dict, np.ndarray, np.ndarray]]) -> Figure:
       f" t-SNE {scores['silhouette_of_embedding']:.3f}",
       fontsize="medium",
     )
+  handles, names = axes[0].get_legend_handles_labels()
+  figure.legend(handles, names, title="label", loc="outside right upper")
   return figure
 
 
@@ -97,7 +99,10 @@ def main(argv):
       for view, run in runs.items():
         spikes, labels = trains(config, run, source, flags.FLAGS.examples)
         scores, embedded = measure(spikes, labels)
-        title = f"{finish.LABELS[view]}, {inputs.describe(config)}"
+        title = (
+          f"{finish.LABELS[view]}, {config.encoder.num_readout} neurons, seed"
+          f" {config.seed}, {inputs.describe(config)}"
+        )
         panels.append((title, scores, embedded, labels))
         about = {"view": view, "seed": config.seed, "data": source.name}
         found.append(about | scores)

@@ -9,7 +9,7 @@ digit, and the gap between the domains: spikes of input, hidden and readout
 neurons and information, beside the simulated test recordings of the same digit.
 Digits before the real camera are mirrored or turned against MNIST, which a zero
 cannot tell; others would have to be turned back.
-Writes reality.json and reality.png.
+Writes reality.json, reality.md and reality.png.
 """
 
 import json
@@ -26,6 +26,7 @@ from timedecode import judge as judge_lib
 from timedecode.datasets import mnist_dvs, sources
 
 SHOWN = 10
+_AT_ONCE = 50  # Recordings; a thousand of 2 s would take many gigabytes.
 
 
 def real_rows(config, folder: str, digit: int) -> sources.Rows:
@@ -38,38 +39,76 @@ def real_rows(config, folder: str, digit: int) -> sources.Rows:
   return sources.Rows(found.spikes, found.labels)
 
 
+def make_look(config, run, source, judge_params):
+  """Builds ``(rows, keys) -> (figures by recording, what is drawn)``."""
+  step = training.make_eval_step(run.built.model, config.eval_samples)
+
+  @jax.jit
+  def look_at(rows, keys):
+    batch = source.decode(rows, keys)
+    found = step(run.state.params, batch.inputs, batch.targets, keys)
+    pictures = jax.nn.sigmoid(found.outputs).reshape(-1, 28, 28)
+    decided = judge_lib.predict(judge_params, pictures)
+    decided = decided.reshape(config.eval_samples, -1)
+    axes = (0, *range(2, batch.inputs.ndim))
+    nats = found.losses.information
+    return {
+      "set_bits": jnp.sum(batch.inputs, axis=axes),
+      "share_of_set_bits": jnp.mean(batch.inputs, axis=axes),
+      "readout_rate": jnp.mean(found.spikes, axis=(0, 1, 3)),
+      "information_bits": jnp.mean(metrics.nats_to_bits(nats), axis=0),
+      "judged_right": jnp.mean(decided == rows.labels[None], axis=0),
+      "hidden_rate": jnp.broadcast_to(
+        jnp.mean(found.hidden_rates), rows.labels.shape
+      ),
+      "decided": decided.T,
+    }, {
+      "events": jnp.sum(batch.inputs[:, :SHOWN], axis=0),
+      "decoded": pictures[: min(SHOWN, len(rows.labels))],
+    }
+
+  return look_at
+
+
 def look(config, run, source, judge_params, rows) -> tuple[dict, dict]:
   """Figures of some recordings, and what is drawn of the first of them."""
   keys = inputs.example_keys(jax.random.key(config.seed), len(rows.labels))
-  batch = jax.jit(source.decode)(jax.tree.map(jnp.asarray, rows), keys)
-  step = jax.jit(training.make_eval_step(run.built.model, config.eval_samples))
-  found = step(run.state.params, batch.inputs, batch.targets, keys)
-  pictures = jax.nn.sigmoid(found.outputs).reshape(-1, 28, 28)
-  decided = np.asarray(judge_lib.predict(judge_params, pictures))
-  decided = decided.reshape(config.eval_samples, -1)
-  neurons = tuple(range(2, batch.inputs.ndim))
-  values = {
-    "set_bits": jnp.sum(batch.inputs, axis=(0, *neurons)),
-    "share_of_set_bits": jnp.mean(batch.inputs, axis=(0, *neurons)),
-    "readout_rate": jnp.mean(found.spikes, axis=(0, 1, 3)),
-    "information_bits": jnp.mean(
-      metrics.nats_to_bits(found.losses.information), axis=0
-    ),
-    "judged_right": np.mean(decided == rows.labels, axis=0),
-  }
+  look_at, parts = make_look(config, run, source, judge_params), []
+  for start in range(0, len(keys), _AT_ONCE):
+    some = slice(start, start + _AT_ONCE)
+    found, drawn = look_at(sources.gather(rows, some), keys[some])
+    parts.append(jax.tree.map(np.asarray, found | drawn))
+  values = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+  shown = {k: values.pop(k)[:SHOWN] for k in ("events", "decoded")}
+  decided = values.pop("decided")
   summary = {
     name: {"mean": float(np.mean(v)), "standard_deviation": float(np.std(v))}
     for name, v in values.items()
   }
-  summary["hidden_rate"] = float(np.mean(found.hidden_rates))
+  summary["hidden_rate"] = summary["hidden_rate"]["mean"]
   summary["recordings"] = len(rows.labels)
   counts = np.bincount(decided.ravel(), minlength=10)
   summary["judged_as"] = (counts / counts.sum()).tolist()
   height, width = inputs.sensor_shape(config)[:2]
-  events = np.asarray(jnp.sum(batch.inputs[:, :SHOWN], axis=0))
+  events = shown["events"]
   events = events.reshape(len(events), height, width, -1).sum(-1)
   events /= np.maximum(events.max((1, 2), keepdims=True), 1)
-  return summary, {"events": events, "decoded": np.asarray(pictures[:SHOWN])}
+  return summary, {"events": events, "decoded": shown["decoded"]}
+
+
+def table(figures: dict[str, dict]) -> str:
+  """Two tables: what the recordings are judged as, and the gap."""
+  names = ["set_bits", "share_of_set_bits", "readout_rate", "information_bits"]
+  rows = [["judged as", *map(str, range(10))], ["---"] * 11]
+  gap = [["recordings", "number", *names, "hidden_rate"], ["---"] * 7]
+  for kind, found in figures.items():
+    rows.append([kind, *(f"{share:.3f}" for share in found["judged_as"])])
+    cell = lambda v: f"{v['mean']:.4g} ± {v['standard_deviation']:.2g}"
+    cells = [cell(found[name]) for name in names]
+    number, hidden = str(found["recordings"]), f"{found['hidden_rate']:.4g}"
+    gap.append([kind, number, *cells, hidden])
+  line = lambda row: f"| {' | '.join(row)} |\n"
+  return "".join(map(line, rows)) + "\n" + "".join(map(line, gap))
 
 
 def compare(folder: pathlib.Path, data_dir: str, digit: int):
@@ -86,6 +125,8 @@ def compare(folder: pathlib.Path, data_dir: str, digit: int):
     "real": real_rows(config, data_dir, digit),
     "simulated": sources.gather(test, np.asarray(test.labels) == digit),
   }
+  if not len(some["simulated"].labels):
+    raise ValueError(f"digit: {folder} has no simulated test one of {digit}")
   for kind, rows in some.items():
     for view, run in runs.items():
       name = f"{kind}, {view}"
@@ -121,6 +162,7 @@ def main(argv):
   folder.mkdir(parents=True, exist_ok=True)
   text = json.dumps(figures, indent=1)
   (folder / "reality.json").write_text(text + "\n")
+  (folder / "reality.md").write_text(table(figures))
   fewest = min(len(images) for images in shown.values())
   plots.reconstructions(
     folder / "reality.png",

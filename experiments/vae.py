@@ -11,14 +11,14 @@ latent z of as many numbers as the decoder's view has, [T, N_y]:
 
 It sees the pixels and no spikes. Budget, order and augmentation of the data,
 optimiser, judge and figures are those of the configuration; the information is
-the KL, in bits. Writes config.json and summary.json as `train` does.
+the KL, in bits. Writes config.json (with kl_weight), summary.json and the
+reconstructions as `train` does.
 Source: Kingma and Welling 2014.
 """
 
 import functools
 import json
 import pathlib
-import time
 from typing import NamedTuple
 
 import jax
@@ -28,11 +28,18 @@ import optax
 from absl import app, flags
 from flax import linen as nn
 
-from experiments import build, checks, finish, inputs, options, workdir
-from experiments.scoring import EVAL_BATCH
-from timedecode import bottleneck, decoder, metrics, training
-from timedecode import judge as judge_lib
-from timedecode.datasets import feed, sources
+from experiments import (
+  build,
+  checks,
+  finish,
+  inputs,
+  loop,
+  options,
+  vae_scoring,
+  workdir,
+)
+from timedecode import bottleneck, decoder, training
+from timedecode.datasets import feed
 
 KL_WEIGHT = flags.DEFINE_float("kl_weight", 1.0, "Of the KL term.", 0.0)
 
@@ -99,23 +106,21 @@ def make(config) -> Autoencoder:
   return Autoencoder(Recognition(config.encoder.hidden[0], shape), ann, shape)
 
 
-def train(config, source, kl_weight: float, report=print):
-  """(autoencoder, parameters, seconds) after the steps of the configuration."""
-  model = make(config)
-  optimizer = build.build_optimizer(config)
-  key_init, key_steps = jax.random.split(jax.random.key(config.seed))
-  params = jax.jit(model.init)(key_init)
+def make_step(config, model, source, optimizer, kl_weight: float):
+  """The compiled step; its images are moved as those of `loop.make_step`."""
+  root = jax.random.split(jax.random.key(config.seed + 1))[0]
 
   @functools.partial(jax.jit, donate_argnums=(0, 1))
   def step(params, state, rows, index):
-    key = jax.random.fold_in(key_steps, index)
+    key = jax.random.fold_in(root, index)
     keys = inputs.example_keys(key, len(rows.labels))
-    rows = source.augment(rows, keys)
-    targets = source.decode(rows, keys).targets
+    halves = jax.vmap(jax.random.split)(keys)
+    rows = source.augment(rows, halves[:, 0])
+    targets = source.decode(rows, halves[:, 0]).targets
 
     def loss(params):
       _, distortion, kl = jax.vmap(model.run, (None, 0, 0))(
-        params, targets, keys
+        params, targets, halves[:, 1]
       )
       return jnp.mean(distortion + kl_weight * kl)
 
@@ -123,81 +128,80 @@ def train(config, source, kl_weight: float, report=print):
     updates, state = optimizer.update(gradients, state, params)
     return optax.apply_updates(params, updates), state, value
 
-  state, start = optimizer.init(params), time.perf_counter()
-  rows = source.rows("train")
+  return step
+
+
+def train(config, source, kl_weight: float, validate, report=print):
+  """(parameters, seconds) after the steps of the configuration.
+
+  Args:
+    config: of the run.
+    source: of the images.
+    kl_weight: of the KL term.
+    validate: ``params -> figures`` of the validation images.
+    report: takes a line per evaluation.
+  """
+  model, optimizer = make(config), build.build_optimizer(config)
+  params = jax.jit(model.init)(jax.random.key(config.seed))
+  state, timer = optimizer.init(params), loop.Timer()
+  step = make_step(config, model, source, optimizer, kl_weight)
   with feed.batches(
-    rows, config.batch_size, config.seed, 0, config.steps
+    source.rows("train"), config.batch_size, config.seed, 0, config.steps
   ) as batches:
     for index, batch in batches:
       params, state, value = step(params, state, batch, index)
-      if (index + 1) % config.eval_every == 0 or index + 1 == config.steps:
-        spent, done = time.perf_counter() - start, index + 1
+      done = index + 1
+      if done % config.eval_every == 0 or done == config.steps:
         if not np.isfinite(value):
           raise ValueError(f"the loss of step {done} is {float(value)}")
-        report(
-          f"[vae] step {done}/{config.steps}"
-          f"  {done * config.batch_size / spent:,.0f} examples/s"
-          f"  {spent / done * (config.steps - done):4.0f} s left"
-          f"  loss {float(value):.1f} nats"
-        )
-  return model, params, time.perf_counter() - start
+        timer.stop()
+        figures = validate(params)
+        report(progress_line(config, done, timer.seconds, value, figures))
+        timer.start()
+      elif not index:  # Compiled.
+        jax.block_until_ready(value)
+        timer.start()
+  return params, timer.seconds
 
 
-def evaluate(config, source, judge_params, model, params) -> dict:
-  """Means over the test images and `eval_samples` samples of z."""
-  rows = source.rows("test")
-
-  @jax.jit
-  def batch_figures(rows, key):
-    keys = inputs.example_keys(key, len(rows.labels))
-    targets = source.decode(rows, keys).targets
-    logits, distortion, kl = jax.vmap(model.run, (None, 0, 0))(
-      params, targets, keys
-    )
-    pictures = jax.nn.sigmoid(logits).reshape(-1, 28, 28)
-    originals = targets.reshape(-1, 28, 28)
-    seen = lambda images: judge_lib.predict(judge_params, images) == rows.labels
-    error = jax.vmap(metrics.mean_squared_error_32)(pictures, originals)
-    return {
-      "judge_accuracy": seen(pictures),
-      "judge_clean_accuracy": seen(originals),
-      "mean_squared_error": error,
-      "pixel_cross_entropy": distortion / inputs.NUM_PIXELS,
-      "psnr_db": jax.vmap(metrics.psnr)(pictures, originals),
-      "information_bits_per_example": metrics.nats_to_bits(kl),
-    }
-
-  sums, count = {}, len(rows.labels)
-  for draw in range(config.eval_samples):
-    for start in range(0, count, EVAL_BATCH):
-      at = np.arange(start, start + EVAL_BATCH)
-      key = jax.random.fold_in(jax.random.key(config.seed + 2), draw)
-      found = batch_figures(
-        sources.gather(rows, at % count), jax.random.fold_in(key, start)
-      )
-      for name, values in found.items():
-        total = float(np.asarray(values)[at < count].sum(dtype=np.float64))
-        sums[name] = sums.get(name, 0.0) + total
-  return {k: v / count / config.eval_samples for k, v in sums.items()}
+def progress_line(config, done, seconds, loss, figures) -> str:
+  """As `loop.progress_line`."""
+  return (
+    f"[vae] step {done}/{config.steps}"
+    f"  {done * config.batch_size / max(seconds, 1e-9):,.0f} examples/s"
+    f"  {seconds / done * (config.steps - done):4.0f} s left"
+    f"  loss {float(loss):.1f} nats"
+    f"  judge accuracy {figures['judge_accuracy']:.3f} (validation)"
+  )
 
 
 def run(config, folder: pathlib.Path, kl_weight: float = 1.0) -> dict:
   """The whole job; returns the summary that it writes."""
   checks.validate(config)
-  make(config)
-  source = inputs.load(config)
-  config.name, config.view, config.baseline_view = "vae", "full", ""
+  model, source = make(config), inputs.load(config)
+  with config.unlocked():
+    config.name, config.view, config.baseline_view = "vae", "full", ""
+    config.kl_weight = kl_weight  # Runs with others are other runs.
   workdir.claim(config, folder)
   judge_params = inputs.judge(config, source)
-  model, params, seconds = train(config, source, kl_weight)
-  figures = evaluate(config, source, judge_params, model, params)
+  evaluate = vae_scoring.make_evaluator(source, judge_params, model)
+  key_eval = jax.random.split(jax.random.key(config.seed + 1))[1]
+  validate = lambda p: evaluate(p, source.rows("validation"), key_eval)[0]
+  params, seconds = train(config, source, kl_weight, validate)
+  figures, pictures = evaluate(
+    params, source.rows("test"), jax.random.key(config.seed + 2),
+    config.eval_samples,
+  )  # fmt: skip
   seen = config.steps * config.batch_size
   summary = {
     "task": config.name, "data_source": source.name,
-    "split": finish.split_of(config, source), "seed": config.seed,
-    "steps": config.steps, "examples_seen": seen, "train_seconds": seconds,
+    "split": finish.split_of(config, source).replace("of y", "of z"),
+    "seed": config.seed, "steps": config.steps, "examples_seen": seen,
+    "train_seconds": seconds,
+    "examples_per_second": seen / max(seconds, 1e-9),
     "kl_weight": kl_weight, **figures, "versions": workdir.versions(),
   }  # fmt: skip
+  vae_scoring.draw(config, source, pictures, folder / "figures")
   (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
   print(f"test, {source.name}: ANN autoencoder: {figures}")
   return summary

@@ -61,7 +61,36 @@ def test_all_strengths_are_one_program(run, caplog):
   assert sum(r.message.startswith("Compiling") for r in compiled) == 1
 
 
+def test_no_flip_is_plain_judging_exactly(run):
+  """The same keys, and a channel that hands everything on."""
+  config, runs, source = evaluate.load(run)
+  params, key = runs["full"].state.params, jax.random.key(2)
+  judge = inputs.judge(config, source)
+  few = jax.tree.map(lambda leaf: leaf[:20], source.rows("test"))
+  whole = lambda spikes, key, strength: spikes
+  make = lambda way: scoring.make_evaluator(config, "full", source, way)
+  plain, _ = make(whole)(judge, params, few, key)
+  flips, _ = make(distort.CHANNELS["flips"])(judge, params, few, key, 1, 0.0)
+  assert flips == pytest.approx(plain, rel=1e-6)
+
+
+def test_table_and_one_task():
+  curve = lambda metric, points: {
+    "label": "a", "seed": 0, "data": "d (simulated)", "metric": metric,
+    "points": [{"strength": s, metric: v} for s, v in points],
+  }  # fmt: skip
+  curves = [curve("accuracy", [(0, 0.5), (0.1, 0.25)])]
+  curves.append(curve("accuracy", [(0.1, 0.125)]))
+  lines = distort.table(curves, "flips").splitlines()
+  assert lines[2:] == ["| 0 | 0.500 | - |", "| 0.1 | 0.250 | 0.125 |"]
+  assert "a (seed 0, d (simulated))" in lines[0]
+  with pytest.raises(ValueError, match="one task, got accuracy and judge_acc"):
+    distort.check([*curves, curve("judge_accuracy", [])])
+
+
 @pytest.mark.parametrize("kind, given, message", [
+  ("flips", ["nan"], "got .'nan'"),
+  ("prefix", ["3.5"], r"expected whole numbers in \[0, 30\]"),
   ("flips", ["1.5"], r"strengths: expected numbers in \[0, 1.0\], got \['1.5"),
   ("prefix", ["31"], r"in \[0, 30\]"),
   ("flips", ["many"], "got .'many'"),

@@ -38,6 +38,8 @@ def test_scores_are_silhouettes_and_classes_that_differ_lie_apart():
   assert scores["silhouette_of_trains"] > 0.2
   assert scores["silhouette_of_counts"] < 0.1
   figure = embedding.draw([("some data", scores, embedded, labels)] * 2)
+  (legend,) = figure.legends
+  assert [text.get_text() for text in legend.get_texts()] == ["0", "1", "2"]
   for axis in figure.axes:
     assert "some data\nsilhouette: trains 0." in axis.get_title()
     drawn = np.concatenate([line.get_xydata() for line in axis.lines])

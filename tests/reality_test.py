@@ -42,7 +42,36 @@ def test_real_ones_are_judged_and_the_gap_is_measured(run, tmp_path, capsys):
   assert shown["REAL, full view"].shape == (3, 28, 28)
   events = shown["REAL, summed events"][0]
   assert events.shape == (26, 26) and (events > 0).sum() == 2
+  lines = reality.table(figures).splitlines()
+  assert f"real, full | 3 | 2 ± 0 | {share:.4g} ± 0" in lines[-2]
+  assert lines[2].count("|") == 12
   assert json.dumps(figures) and "3 recordings" in capsys.readouterr().out
+
+
+def test_rates_are_the_encoders_however_many_at_once(run, monkeypatch):
+  config, runs, source = evaluate.load(run)
+  rows = source.rows("test")
+  judge_params = inputs.judge(config, source)
+  keys = inputs.example_keys(jax.random.key(config.seed), 10)
+  sample = runs["full"].built.model.encoder.run
+  rates = []
+  for x, key in zip(
+    source.decode(rows, keys).inputs.swapaxes(0, 1), keys, strict=True
+  ):  # One recording at a time.
+    u = jax.random.uniform(key, (config.eval_samples, 4, 3))
+    rates += [sample(runs["full"].state.params.encoder, x, v) for v in u]
+  for at_once in (10, 5):
+    monkeypatch.setattr(reality, "_AT_ONCE", at_once)
+    found, drawn = reality.look(
+      config, runs["full"], source, judge_params, rows
+    )
+    assert found["readout_rate"]["mean"] == pytest.approx(
+      np.mean([np.mean(s.spikes) for s in rates])
+    )
+    assert found["hidden_rate"] == pytest.approx(
+      np.mean([np.mean(s.hidden[0]) for s in rates])
+    )
+    assert len(drawn["decoded"]) == len(drawn["events"]) == 10
 
 
 def test_it_wants_a_run_of_simulated_pictures(tmp_path):
