@@ -92,7 +92,22 @@ def task(config) -> Task:
 
 
 def load(config) -> sources.Source:
-  """The source that a configuration names."""
+  """The source that a configuration names.
+
+  Raises:
+    ValueError: data that are missing or damaged, a missing package, or a
+      download that failed.
+  """
+  try:
+    return _load(config)
+  except (OSError, ImportError, RuntimeError) as error:
+    told = " ".join(str(error).split())
+    raise ValueError(f"config.data.source {config.data.source}: {told}") from (
+      error
+    )
+
+
+def _load(config) -> sources.Source:
   choices, flat = config.data, config.encoder.kind == "dense"
   folder = os.path.expanduser(choices.data_dir)
   if is_coded(config):

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments import build, inputs, scoring
 from timedecode import checkpoint, metrics, training
-from timedecode.datasets import feed
+from timedecode.datasets import feed, sources
 
 
 class NonFiniteLossError(RuntimeError):
@@ -124,11 +124,27 @@ class Run(NamedTuple):
   rows: list[dict]
 
 
+def _digests(source) -> dict[str, str]:
+  """Split -> digest of its rows."""
+  return {name: sources.digest(rows) for name, rows in source.splits.items()}
+
+
+def _check_data(folder, source, theirs) -> None:
+  """Refuses to go on with other rows than those of the checkpoint."""
+  ours = _digests(source)
+  if ours != theirs:
+    changed = [name for name in ours if ours[name] != (theirs or {}).get(name)]
+    raise ValueError(
+      f"workdir: the checkpoint in {folder} is of other data: of"
+      f" {source.name} the rows of {', '.join(changed)} have changed since"
+    )
+
+
 def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
   """A fresh run, or the one whose checkpoint lies in `folder`.
 
   Raises:
-    ValueError: a model that can't be built.
+    ValueError: a model that can't be built, a checkpoint of other data.
     CheckpointError: a checkpoint that is damaged or of another model.
   """
   built = build.build(config, view)
@@ -136,6 +152,7 @@ def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
   seconds, rows, path = 0.0, [], folder / "checkpoint"
   if path.exists():
     state, meta = checkpoint.load(path, state)
+    _check_data(folder, source, meta.get("data"))
     seconds = meta["train_seconds"]
     rows = read_rows(folder / "metrics.jsonl")
     rows = [row for row in rows if row["step"] <= int(state.step)]
@@ -153,6 +170,7 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
   step_function = make_step(source, run.built)
   key_train, key_eval = jax.random.split(jax.random.key(config.seed + 1))
   timer, state, rows, pending = Timer(run.seconds), run.state, run.rows, None
+  data, before = _digests(source), (0.0, run.seconds)
   batches = feed.batches(
     source.rows("train"), config.batch_size, config.seed, first, config.steps
   )
@@ -166,6 +184,7 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
       if step == first:
         jax.block_until_ready(metrics_)
         timer.start()
+        before = batches.waited, timer.seconds
       if not now:
         continue
       _check_finite(step + 1, metrics_.loss, rows, run.folder)
@@ -175,16 +194,16 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
       )
       # Of the parameters after the step, which the checkpoint will hold.
       _check_finite(step + 1, figures["distortion"], rows, run.folder)
-      waiting = {"waiting_share": batches.waited / batches.total}
-      rows = [
-        *rows, _row(config, source.name, step + 1, timer, metrics_, figures)
-        | waiting,
-      ]  # fmt: skip
+      spent = max(timer.seconds - before[1], 1e-9)  # In training.
+      waiting = {"waiting_share": (batches.waited - before[0]) / spent}
+      before = batches.waited, timer.seconds
+      row = _row(config, source.name, step + 1, timer, metrics_, figures)
+      rows = [*rows, row | waiting]
       with lines.open("a") as file:
         file.write(json.dumps(rows[-1]) + "\n")
       checkpoint.save(run.folder / "checkpoint", state, {
         "view": run.view, "step": step + 1, "seed": config.seed,
-        "train_seconds": timer.seconds,
+        "train_seconds": timer.seconds, "data": data,
       })  # fmt: skip
       report(progress_line(config, run.view, rows[-1]))
       pending = None

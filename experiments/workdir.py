@@ -4,6 +4,8 @@ import importlib.metadata
 import json
 import pathlib
 
+# Where data lie is no part of a run: a checkpoint knows what they were.
+ELSEWHERE = ("data.data_dir", "data.download")
 PACKAGES = ("timedecode", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -16,7 +18,8 @@ def claim(config, folder: pathlib.Path) -> None:
     names = sorted(
       name
       for name in {*flat(ours), *flat(theirs)}
-      if flat(ours).get(name) != flat(theirs).get(name)
+      if name not in ELSEWHERE
+      and flat(ours).get(name) != flat(theirs).get(name)
     )
     if names:
       raise ValueError(

@@ -75,7 +75,7 @@ def test_a_killed_run_resumes_exactly(tmp_path):
   resumed = _train(_tiny(), tmp_path / "cut", lines.append)
   assert "continues from step 2" in lines[0] and len(lines) == 2
   _same(resumed.state, whole.state)
-  timing = ("train_seconds", "examples_per_second")
+  timing = ("train_seconds", "examples_per_second", "waiting_share")
   for a, b in zip(
     loop.read_rows(path), loop.read_rows(whole.folder / "metrics.jsonl"),
     strict=True,

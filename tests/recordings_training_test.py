@@ -74,7 +74,7 @@ def test_simulated_recordings(folder, target, fields, capsys):
     assert summary["judge_clean_accuracy"] > 0.8
   assert figures == pictures
   row = loop.read_rows(folder / "run" / "metrics.jsonl")[-1]
-  assert row["waiting_share"] == 0.0 and 0.0 <= row[metric] <= 1.0
+  assert 0.0 < row["waiting_share"] < 1.0 and 0.0 <= row[metric] <= 1.0
 
 
 def test_streamed_rows_train_to_the_same_parameters(folder, monkeypatch):
@@ -171,3 +171,29 @@ def test_a_model_is_built_for_what_it_is_asked(target):
   state = jax.eval_shape(lambda: build.init_state(config, built))
   outputs = state.params.decoder["params"]["output"]["bias"].shape
   assert outputs == ((10,) if target == "label" else (784,))
+
+
+def test_a_run_does_not_go_on_with_other_data(folder):
+  recordings_test.write_dvs(folder / "a", (1, 801, 901))
+  config = tiny(
+    "mnist_dvs", "label", data__data_dir=str(folder / "a"),
+    data__digits=(2, 7), baseline_view="",
+  )  # fmt: skip
+  train.run(config, folder / "run")
+  (folder / "a").rename(folder / "b")  # The same elsewhere is the same.
+  config.data.data_dir = str(folder / "b")
+  train.run(config, folder / "run")
+  recordings_test.write_dvs(folder / "b", (1, 2, 801, 901))
+  with pytest.raises(
+    ValueError, match="other data: of mnist_dvs the rows of t"
+  ):
+    train.run(config, folder / "run")
+
+
+def test_missing_files_are_an_error_of_use(folder):
+  config = tiny("nmnist", "label", data__data_dir=str(folder / "none"))
+  with pytest.raises(
+    ValueError, match="config.data.source nmnist: .*no record"
+  ):
+    train.run(config, folder / "run")
+  assert not (folder / "run").exists()

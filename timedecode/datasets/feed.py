@@ -43,41 +43,27 @@ def batches(
   return kind(rows, batch_size, seed, first_step, last_step)
 
 
-class Resident:
-  """`Stream`'s iterator over rows that are kept on the device.
+class _Feed:
+  """An iterator of ``(step, Rows on the device)``; use it with `with`.
 
   Attributes:
-    waited: seconds for which `next` had nothing ready: none.
+    waited: seconds that `next` took.
     total: seconds since the first `next`.
   """
 
-  def __init__(
-    self,
-    rows: sources.Rows,
-    batch_size: int,
-    seed: int,
-    first_step: int = 0,
-    last_step: int | None = None,
-  ):
-    """Places the rows; arguments are those of `batches`."""
+  def __init__(self):
     self.waited, self._since = 0.0, None
-    self._rows, self._order = sources.place(rows), (batch_size, seed)
-    self._gather = jax.jit(sources.gather)
-    self._step, self._last_step = first_step, last_step
 
   def __iter__(self) -> Iterator:
     return self
 
   def __next__(self):
-    if self._since is None:
-      self._since = time.perf_counter()
-    step = self._step
-    if self._last_step is not None and step >= self._last_step:
-      raise StopIteration
-    self._step += 1
-    count = len(self._rows.labels)
-    indices = datasets.batch_indices(count, *self._order, step)
-    return step, self._gather(self._rows, indices)
+    start = time.perf_counter()
+    self._since = start if self._since is None else self._since
+    try:
+      return self._take()
+    finally:
+      self.waited += time.perf_counter() - start
 
   @property
   def total(self) -> float:
@@ -88,16 +74,42 @@ class Resident:
     return self
 
   def __exit__(self, *error):
+    self.close()
+
+
+class Resident(_Feed):
+  """Batches of rows that are kept on the device."""
+
+  def __init__(
+    self,
+    rows: sources.Rows,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    last_step: int | None = None,
+  ):
+    """Places the rows; arguments are those of `batches`."""
+    super().__init__()
+    self._rows, self._order = sources.place(rows), (batch_size, seed)
+    self._gather = jax.jit(sources.gather)
+    self._step, self._last_step = first_step, last_step
+
+  def _take(self):
+    step = self._step
+    if self._last_step is not None and step >= self._last_step:
+      raise StopIteration
+    self._step += 1
+    count = len(self._rows.labels)
+    indices = datasets.batch_indices(count, *self._order, step)
+    return step, self._gather(self._rows, indices)
+
+  def close(self) -> None:
+    """Lets go of the rows; `next` then says that there is no more."""
     self._rows, self._last_step = sources.Rows((), ()), 0
 
 
-class Stream:
-  """An iterator of ``(step, Rows on the device)``; close it, or use `with`.
-
-  Attributes:
-    waited: seconds for which `next` had nothing ready.
-    total: seconds since the first `next`.
-  """
+class Stream(_Feed):
+  """Batches that a thread makes ready ahead; close it, or use `with`."""
 
   def __init__(
     self,
@@ -123,7 +135,7 @@ class Stream:
     """
     if depth < 1:
       raise ValueError(f"depth: expected at least 1 batch, got {depth}")
-    self.waited, self._since = 0.0, None
+    super().__init__()
     self._ready: queue.Queue = queue.Queue(maxsize=depth)
     self._stop = threading.Event()
     arguments = rows, batch_size, seed, first_step, last_step
@@ -154,23 +166,12 @@ class Stream:
         continue
     return False
 
-  def __iter__(self) -> Iterator:
-    return self
-
-  def __next__(self):
-    start = time.perf_counter()
-    self._since = start if self._since is None else self._since
+  def _take(self):
     item = self._ready.get()
-    self.waited += time.perf_counter() - start
     if item is None or isinstance(item, BaseException):
       self._ready.put(item)  # The same again, if asked again.
       raise StopIteration if item is None else item
     return item
-
-  @property
-  def total(self) -> float:
-    """Seconds since the first batch was asked for."""
-    return 0.0 if self._since is None else time.perf_counter() - self._since
 
   def close(self) -> None:
     """Stops the thread; `next` then says that there is no more."""
@@ -179,9 +180,3 @@ class Stream:
     while not self._ready.empty():  # Nobody else puts or gets any more.
       self._ready.get_nowait()
     self._ready.put(None)
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *error):
-    self.close()

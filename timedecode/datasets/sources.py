@@ -11,6 +11,7 @@ Which rows a step takes follows from (seed, step) alone, see
 them, from the device (`place`) where all fit, else from the host.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -92,6 +93,15 @@ def gather(rows: Rows, indices: Any) -> Rows:
 def nbytes(rows: Rows) -> int:
   """Bytes that the rows take."""
   return sum(leaf.nbytes for leaf in jax.tree.leaves(rows))
+
+
+def digest(rows: Rows) -> str:
+  """A digest of all that the rows hold, in hex."""
+  found = hashlib.blake2b(digest_size=16)
+  for leaf in jax.tree.leaves(rows):
+    found.update(f"{leaf.dtype} {leaf.shape}".encode())
+    found.update(np.ascontiguousarray(leaf).data)
+  return found.hexdigest()
 
 
 def place(rows: Rows, limit: int = 2**31) -> Rows:

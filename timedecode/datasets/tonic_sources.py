@@ -103,7 +103,7 @@ def _open(name: str, data_dir, split: str, download: bool) -> Any:
     reader = type(source.reader, (reader,), there)
   try:
     return reader(os.path.expanduser(data_dir), train=split == "train")
-  except (KeyError, OSError, ValueError) as error:
+  except (KeyError, OSError, TypeError, ValueError) as error:
     raise ValueError(f"{place}: tonic cannot open it: {error}") from error
 
 
