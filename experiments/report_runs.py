@@ -64,10 +64,17 @@ def read_record(line: str) -> Run:
 
 
 def command(settings: dict, seed: int, folder: pathlib.Path) -> str:
-  """The command line that makes a run from base.py."""
-  words = ["python", "-m", "experiments.train"]
+  """The command line that makes a run from base.py.
+
+  Runs of the autoencoder are those that have a weight of its KL term.
+  """
+  settings = settings | {"seed": seed}
+  weight = settings.pop("kl_weight", None)
+  binary = "train" if weight is None else "vae"
+  words = ["python", "-m", f"experiments.{binary}"]
   words += ["--config=experiments/configs/base.py"]
-  for name, value in (settings | {"seed": seed}).items():
+  words += [] if weight is None else [f"--kl_weight={weight}"]
+  for name, value in settings.items():
     value = tuple(value) if isinstance(value, list) else value
     words.append(f"--config.{name}={value}")
   return shlex.join([*words, f"--workdir={folder}"])

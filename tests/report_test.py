@@ -14,7 +14,7 @@ from absl import flags
 from matplotlib.figure import Figure
 from ml_collections import config_flags
 
-from experiments import report, report_charts, report_text
+from experiments import report, report_charts, report_runs, report_text
 from experiments.configs import base
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -449,3 +449,15 @@ def test_as_used(tmp_path):
   )  # fmt: skip
   assert found.stdout.startswith("report in ") and not found.stderr
   assert (tmp_path / "new/out/report.html").exists()
+
+
+def test_the_command_of_an_autoencoder(tmp_path):
+  """Its weight is a flag of its own, and the rest is the configuration."""
+  settings = {"name": "vae", "kl_weight": 0.5, "steps": 7}
+  words = report_runs.command(settings, 3, tmp_path).split()
+  assert words[:5] == [
+    "python", "-m", "experiments.vae", "--config=experiments/configs/base.py",
+    "--kl_weight=0.5",
+  ]  # fmt: skip
+  assert "--config.seed=3" in words and "--config.steps=7" in words
+  assert not any("config.kl_weight" in word for word in words)

@@ -9,19 +9,12 @@ Cost, result: not measured, the set was not at hand; no number is claimed. Tests
 run it on files that they write.
 """
 
-from experiments.configs import base
+from experiments.configs import nmnist
 
 
 def get_config():
-  config = base.get_config()
-  config.name = "dvs_gesture"
+  config = nmnist.get_config()
+  config.name = config.data.source = "dvs_gesture"
   config.num_steps = 80
-  config.baseline_view = "rate"
-  config.decoder = "linear"
-  config.data.source = "dvs_gesture"
-  config.data.target = "label"
-  config.data.max_shift = 0
   config.data.dt_ms = 25.0
-  config.encoder.hidden = (800,)
-  config.encoder.num_readout = 64
   return config
