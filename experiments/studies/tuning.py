@@ -24,6 +24,7 @@ BEST = {
   "first_spike": (8.0, (2.5e-3, 5e-3)),
 }
 SIZES = (2, 64)
+PAIRS = ((2e-2, 5e-3), (1e-2, 5e-3), (1e-2, 2e-2))
 
 
 def _row(view, size, rate, scale):
@@ -68,6 +69,15 @@ def get_study() -> studies.Study:
     for view in ("full", "rate")
     for first in (1e-2, 2e-2, 4e-2)
     for second in (2e-3, 5e-3, 2e-2)
+  }
+  rows |= {  # The same rates of their own for every view, few neurons to many.
+    f"{view}, encoder {first}, decoder {second}, N_y {size}": (
+      _row(view, size, second, scale)
+      | {"optimizer.encoder_learning_rate": first}
+    )
+    for size in (2, 8, 64)
+    for view, (scale, _) in BEST.items()
+    for first, second in PAIRS
   }
   return studies.Study(
     "tuning",
