@@ -36,7 +36,8 @@ CHOICES = {
 AT_LEAST = {
   "seed": 0, "steps": 1, "batch_size": 1, "num_steps": 2, "num_samples": 1,
   "window": 1, "decoder_width": 0, "eval_every": 1, "eval_samples": 1,
-  "data.split_seed": 0, "data.max_shift": 0, "encoder.num_readout": 1,
+  "data.split_seed": 0, "data.device_bytes": 0, "data.max_shift": 0,
+  "encoder.num_readout": 1,
   "optimizer.max_norm": 0, "judge_epochs": 1, "remat_every": 0,
   "optimizer.encoder_learning_rate": 0, "prior_length": 1,
   "online_chunk": 0, "view_scale": 0, "baseline_view_scale": 0,

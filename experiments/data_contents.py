@@ -99,7 +99,8 @@ def _pictures(source, rows, inputs) -> list[contact_sheet.Row]:
     summed = contact_sheet.Row("summed\nspikes", inputs.sum(0), "per pixel")
     images = np.asarray(rows.data) / 255.0
     return [contact_sheet.Row("image", images, "value"), summed]
-  if source.input_shape[0] > 1:
+  height, _, polarities = source.input_shape
+  if height > 1 or polarities > 1:
     events = inputs.sum((0, -1))
     return [contact_sheet.Row("summed\nspikes", events, "per pixel")]
   steps, count, _, channels, _ = inputs.shape

@@ -1,18 +1,31 @@
 """What a configuration is trained on: its source, and what is asked of it."""
 
+import json
 import math
 import os
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
+from experiments.configs import base
 from timedecode import datasets
 from timedecode import judge as judge_lib
-from timedecode.datasets import coded_images, recordings, sources
+from timedecode.datasets import coded_images, recordings, simulator, sources
+from timedecode.datasets.options import OF
 
 NUM_PIXELS = 784
 SOURCES = (*datasets.SOURCES, *recordings.NAMES)
+_TONIC = OF["download"]
+# Which sources a field of `config.data` is for.
+_OF = {
+  "data_dir": ("mnist_5k_official", "mnist", "mnist_dvs", *_TONIC),
+  **dict.fromkeys(("split_seed", "coding"), datasets.SOURCES),
+  "dt_ms": recordings.NAMES,
+  **OF,
+  "download": ("mnist", *_TONIC),
+}
 TARGETS = ("image", *recordings.TARGETS)
 
 
@@ -41,6 +54,8 @@ def is_coded(config) -> bool:
 def options(config) -> recordings.Options:
   """How recordings are binned; their duration is that of all steps."""
   choices = config.data
+  sensor = dict(choices.simulator)
+  sensor["path"] = tuple(map(tuple, sensor["path"]))
   return recordings.Options(
     dt_ms=choices.dt_ms,
     duration_s=config.num_steps * choices.dt_ms / 1e3,
@@ -48,14 +63,36 @@ def options(config) -> recordings.Options:
     polarity=choices.polarity,
     digits=tuple(choices.digits),
     bounds=tuple(choices.bounds),
+    crop=tuple(choices.crop),
     simulated=tuple(choices.simulated),
+    simulator=simulator.Settings(**sensor),
+    simulator_seed=choices.simulator_seed,
     download=choices.download,
   )
+
+
+def _plain(value: Any) -> str:
+  """The same for a tuple and a list, as files have it."""
+  value = value.to_dict() if isinstance(value, ConfigDict) else value
+  return json.dumps(value, sort_keys=True)
+
+
+def _check_of_source(config) -> None:
+  """Refuses fields that the source makes no use of, unless at their default."""
+  defaults = base.get_config().data
+  for name, of in _OF.items():
+    given, default = config.data[name], defaults[name]
+    if config.data.source not in of and _plain(given) != _plain(default):
+      raise ValueError(
+        f"config.data.{name}: is of {', '.join(of)}, not of"
+        f" {config.data.source}"
+      )
 
 
 def check(config) -> None:
   """Raises ValueError for choices that don't go together."""
   choices = config.data
+  _check_of_source(config)
   known = recordings.TARGETS if "mnist" in choices.source else ("label",)
   known = coded_images.TARGETS if is_coded(config) else known
   if choices.target not in known:
@@ -64,7 +101,10 @@ def check(config) -> None:
       f" {choices.source}, got {choices.target!r}"
     )
   if not is_coded(config):
-    recordings.resolve(choices.source, options(config))
+    try:
+      recordings.resolve(choices.source, options(config))
+    except ValueError as error:
+      raise ValueError(f"config.data: {error}") from error
     if choices.max_shift:
       raise ValueError(
         "config.data.max_shift: expected 0 for recordings, got"

@@ -172,8 +172,9 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
   timer, state, rows, pending = Timer(run.seconds), run.state, run.rows, None
   data, before = _digests(source), (0.0, run.seconds)
   batches = feed.batches(
-    source.rows("train"), config.batch_size, config.seed, first, config.steps
-  )
+    source.rows("train"), config.batch_size, config.seed, first,
+    config.steps, config.data.device_bytes,
+  )  # fmt: skip
   with batches:
     for step, batch in batches:
       now = (step + 1) % config.eval_every == 0 or step + 1 == config.steps

@@ -33,6 +33,8 @@ def run(config, folder: pathlib.Path) -> dict:
     f" {source.size('validation')} validation, {source.size('test')} test"
     f" examples; results in {folder}"
   )
+  for remark in source.remarks.splitlines():
+    print(f"data {remark}")
   judge_params = inputs.judge(config, source)
   for view, prepared in runs.items():
     runs[view] = loop.train(config, prepared, source, judge_params)

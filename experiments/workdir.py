@@ -5,7 +5,7 @@ import json
 import pathlib
 
 # Where data lie is no part of a run: a checkpoint knows what they were.
-ELSEWHERE = ("data.data_dir", "data.download")
+ELSEWHERE = ("data.data_dir", "data.download", "data.device_bytes")
 PACKAGES = ("timedecode", "jax", "jaxlib", "flax", "optax", "numpy")
 
 

@@ -2,7 +2,6 @@
 
 import pathlib
 import struct
-import time
 
 import hypothesis
 import numpy as np
@@ -227,20 +226,18 @@ def test_any_records_are_read_as_a_loop_would(records):
     assert (list(rows), got.special, got.late) == want
 
 
-def test_millions_of_events_per_second():
+def test_a_large_file():
   num = 2_000_000
   rng = np.random.default_rng(0)
   records = np.zeros((num, 2), ">u4")
   records[:, 0] = rng.integers(0, 2**15, num)
   records[:, 1] = np.cumsum(rng.integers(0, 50, num))
-  data, times = HEADER + records.tobytes(), []
-  for _ in range(5):
-    begin = time.perf_counter()
-    got = aedat.decode(data)
-    times.append(time.perf_counter() - begin)
+  got = aedat.decode(HEADER + records.tobytes())
   np.testing.assert_array_equal(got.events.timestamp, records[:, 1])
   np.testing.assert_array_equal(got.events.y, records[:, 0] >> 8)
-  assert num / min(times) > 5e6  # A loose guard: other work may run beside.
+  x, polarity = 127 - (records[:, 0] >> 1 & 127), records[:, 0] & 1
+  np.testing.assert_array_equal(got.events.x, x)
+  assert set(np.unique(got.events.polarity ^ polarity)) in ({0}, {1})
 
 
 @pytest.mark.skipif(not _SAMPLE.is_dir(), reason=f"{_SAMPLE} is not there")

@@ -140,6 +140,57 @@ def test_recordings_that_are_left_out_are_named(capsys, tmp_path):
   assert "files: digit 3: 3 recordings, numbers 1..4" in " ".join(lines)
 
 
+def _three(folder):
+  """A recording of digit 3 for each split."""
+  for number, last in ((1, 5_000), (2, 15_000), (3, 25_000)):
+    name = f"mnist_3_scale04_{number:04}.aedat"
+    _dvs(folder, name, 0, last, 99_999)
+  return (
+    "--source=mnist_dvs", f"--data_dir={folder}", "--digits=3",
+    "--bounds=2,3", "--duration_s=0.1",
+  )  # fmt: skip
+
+
+def test_raw_events_through_tfds_are_compared(capsys, tmp_path):
+  flag = f"--tfds_dir={tmp_path / 'tfds'}"
+  arguments = (*_three(tmp_path), flag)
+  report, lines = _run(capsys, tmp_path, *arguments)
+  said = f"3 recordings of raw events in {tmp_path / 'tfds'}, equal when binned"
+  assert report["tfds"] == said and f"TFDS: {said}" in lines
+  _dvs(tmp_path, "mnist_3_scale04_0002.aedat", 0, 85_000, 99_999)
+  message = "error: .*tfds: recording 2 of digit 3: expected the events of its"
+  with pytest.raises(SystemExit, match=message):
+    _run(capsys, tmp_path, *arguments)
+  _three(tmp_path)
+  _dvs(tmp_path, "mnist_3_scale04_0004.aedat", 0, 85_000, 99_999)
+  message = "error: .*tfds: test: expected 2 recordings, got 1"
+  with pytest.raises(SystemExit, match=message):
+    _run(capsys, tmp_path, *arguments)
+
+
+def test_crops_and_rings_and_other_sensors(capsys, tmp_path, monkeypatch):
+  crop = "--crop=60,50,1,1"  # The pixel of all events.
+  report, _ = _run(capsys, tmp_path, *_three(tmp_path), crop)
+  assert report["neurons"] == 2
+  assert report["splits"]["train"]["share_of_set_bits"] == pytest.approx(0.1)
+  arguments = (
+    "--source=mnist_dvs_sim", "--simulated=2,2,2", "--duration_s=0.1",
+  )  # fmt: skip
+  share = lambda *more: _run(capsys, tmp_path, *arguments, *more)[0]["splits"][
+    "train"
+  ]["share_of_set_bits"]
+  quiet = share("--simulator=shot_hz=0,threshold_on=3,threshold_off=3")
+  assert 0 < quiet < 0.8 * share()
+  assert share("--simulator_seed=5") != share()
+  blobs, asked = sources.blobs, []
+  monkeypatch.setattr(
+    sources, "blobs",
+    lambda *args: asked.append(args) or blobs(*args, sizes=(4, 2, 2)),
+  )  # fmt: skip
+  _run(capsys, tmp_path, "--source=blobs", "--num_steps=9", "--ring")
+  assert asked == [(9, 0, True)]
+
+
 def test_durations_are_those_of_the_source():
   values = data.define(flags.FlagValues())
   for arguments, want in (
@@ -173,6 +224,13 @@ DVS = ("--source=mnist_dvs", "--data_dir=.")
   (("--source=mnist_dvs_sim", "--polarity=merged"),
    "polarity: is of mnist_dvs, not of mnist_dvs_sim"),
   (("--source=mnist_5k", "--coding=x"), "coding: expected one of latency, "),
+  ((*DVS, "--crop=1,2,3"), "crop: expected 4 numbers from 0 on"),
+  ((*DVS, "--ring"), "ring: is of blobs, not of mnist_dvs"),
+  (("--source=mnist_dvs_sim", "--simulator=x=1"), "simulator: .*got 'x=1'"),
+  (("--source=mnist_dvs_sim", "--simulator=leak_hz=a"), "simulator: expected a"
+   " number, got 'leak_hz=a'"),
+  (("--source=mnist_dvs_sim", "--simulator=leak_hz=-1"), "settings.leak_hz"),
+  (("--source=mnist_dvs_sim", "--tfds_dir=x"), "tfds_dir: is of mnist_dvs, n"),
   (("--source=blobs", "--num_steps=1"), "num_steps: expected at least 2"),
   (("--source=mnist_dvs_sim", "--simulated=1,2"), "simulated: expected 3"),
   (("--source=mnist_dvs_sim", "--simulated=1,1,1", "--dt_ms=0"),
@@ -285,5 +343,5 @@ def test_feeding_benchmark(capsys, monkeypatch):
   assert found["waiting_share"] == pytest.approx(waited / total)
   assert "waiting for rows" in lines[-1]
   values(["b", "--recordings=5000"])
-  with pytest.raises(SystemExit, match="^error: simulated: expected 1"):
+  with pytest.raises(SystemExit, match="^error: simulated: expected at"):
     benchmark_feeding.main(["b"], values)

@@ -100,6 +100,14 @@ def test_bad_input_is_named():
     datasets.batch_indices(0, 1, 0, 0)
   with pytest.raises(ValueError, match="batch_size: expected at least 1"):
     datasets.batch_indices(1, 0, 0, 0)
+  with pytest.raises(ValueError, match="seed: expected at most 1844674407370"):
+    datasets.batch_indices(1, 1, 2**64, 0)
+  with pytest.raises(
+    ValueError, match="step: expected a whole number, got 1.0"
+  ):
+    datasets.batch_indices(1, 1, 0, 1.0)
+  with pytest.raises(ValueError, match="index: expected at most 4, got 5"):
+    datasets.step_of(5, 2, 0, 5)
   good = np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.int32)
   for images, message in (
     ((good[0][:0], good[1][:0]), "at least one example"),
@@ -146,3 +154,18 @@ def test_missing_files_are_named(tmp_path):
     ValueError, match="source: expected one of .* got 'cifar'"
   ):
     datasets.load("cifar")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 12])
+def test_positions_and_steps_name_the_same_examples(size):
+  """Laid end to end, epochs of 5 hold what the steps' batches hold."""
+  epochs = [datasets.epoch_order(5, 3, epoch) for epoch in range(20)]
+  shown = np.concatenate(epochs)
+  for step in range(100 // size):
+    epoch, index = datasets.position(5, size, step)
+    begin = 5 * epoch + index
+    got = datasets.batch_indices(5, size, 3, step)
+    np.testing.assert_array_equal(got, shown[begin : begin + size])
+    assert datasets.step_of(5, size, epoch, index) == step
+    last = divmod(begin + size - 1, 5)
+    assert datasets.step_of(5, size, *last) == step

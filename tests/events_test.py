@@ -1,7 +1,5 @@
 """Binning and cropping of events against slow loops."""
 
-import time
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -97,13 +95,13 @@ def test_crop_is_the_loop(dtype):
   assert len(crop(events, 300, 0, 5, 5).x) == 0
 
 
-def test_a_recording_is_binned_in_milliseconds():
-  events, times = _random(13_000), []
-  for _ in range(20):
-    begin = time.perf_counter()
-    bin_events(events, (26, 26, 2), 10_000, 200)
-    times.append(time.perf_counter() - begin)
-  assert min(times) < 10e-3  # A loose guard: other work may run beside.
+def test_unsigned_64_bit_fields_are_binned_as_others():
+  events = _random(300)
+  wide = Events(*(field.astype(np.uint64) for field in events))
+  np.testing.assert_array_equal(
+    bin_events(wide, (26, 26, 2), 10_000, 200),
+    bin_events(events, (26, 26, 2), 10_000, 200),
+  )
 
 
 def test_bad_input_is_named():
@@ -114,6 +112,10 @@ def test_bad_input_is_named():
     ({"polarity": np.array([0, 1, 2])}, r"events.polarity: expected 0\.\.1"),
     ({"x": np.zeros(2, int)}, r"events.x: expected shape \(3,\)"),
     ({"x": np.zeros(3)}, "events.x: expected an integer dtype, got float64"),
+    (
+      {"timestamp": np.array([0, 1, 2**63], np.uint64)},
+      r"events.timestamp: expected -2\*\*62..2\*\*62, got 0..9223372036854775",
+    ),
     ({"timestamp": np.zeros((3, 1), int)}, r"timestamp: expected shape \[E\]"),
   ):
     with pytest.raises(ValueError, match=message):
@@ -126,7 +128,8 @@ def test_bad_input_is_named():
     (((4, 4, 2), 2.5, 5), "dt_us: expected a whole number, got 2.5"),
     (((4, 4, 2), 10, 0), "num_steps: expected at least 1"),
     (((4, 4, 2), 10, 5, 0.5), "start_us: expected a whole number"),
-  ):
+    (((4, 4, 2), 10, 5, 2**63), "start_us: expected at most"),
+  ):  # fmt: skip
     with pytest.raises(ValueError, match=message):
       bin_events(good, *arguments)
   with pytest.raises(ValueError, match="width: expected at least 1, got 0"):

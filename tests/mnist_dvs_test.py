@@ -113,7 +113,9 @@ def test_spikes_are_those_of_the_loop(tmp_path, polarity, crop):
     unpacked = np.unpackbits(spikes, axis=-1, bitorder="little")
     np.testing.assert_array_equal(unpacked[:, : want.shape[1]], want)
     assert not unpacked[:, want.shape[1] :].any()
-  assert [field.dtype for field in got] == [np.uint8] + [np.int32] * 7
+  assert [field.dtype for field in got] == [
+    np.uint8, *[np.int32] * 8, np.uint8
+  ]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz", ".tgz"])
@@ -137,8 +139,15 @@ def test_archives_give_what_folders_give(tmp_path, kind):
   ]
   a = mnist_dvs.load(tmp_path / "a", tmp_path / "c", digits=(0, 3))
   b = mnist_dvs.load(tmp_path / "b", tmp_path / "c", digits=(0, 3))
-  for x, y in zip(a, b, strict=True):
+  for x, y in zip(a[:-1], b[:-1], strict=True):
     np.testing.assert_array_equal(x, y)
+  assert not len(a.unmatched) and len(b.unmatched)
+  told = b.unmatched.tobytes().decode().split("\n")
+  assert told == sorted(
+    f"{tmp_path / 'b' / f'grabbed_data0{kind}'}: {name}"
+    for name in list(extra)[::2]
+    if "scale08" not in name
+  )
   assert len(list((tmp_path / "c").iterdir())) == 2
 
 
@@ -251,6 +260,35 @@ def test_what_is_left_out_is_named_and_counted(tmp_path):
   ]
 
 
+@pytest.mark.parametrize("kind", ["folder", ".zip", ".tar"])
+def test_what_is_no_recording_or_twice_there_is_named(tmp_path, kind):
+  one, two = _recording(1), _recording(2)
+  folder = "grabbed_data0/scale4"
+  members = {
+    _name(0, 1): one,
+    _name(0, 2): two,
+    _name(0, 3): one,
+    _name(0, 8): two,
+    _name(0, 9): two,
+    _name(0, 1, scale=8): one,
+    f"{folder}/notes.txt": b"",
+    f"{folder}/mnist_0_scale04_01.aedat": one,
+  }
+  _write(tmp_path, kind, members)
+  got = mnist_dvs.load(tmp_path, tmp_path / "c", digits=(0,))
+  assert got.numbers.tolist() == [1, 2, 3, 8, 9]
+  want = [[0, 3, 0, 1], [0, 8, 0, 2], [0, 9, 0, 2]]
+  assert got.repeated.tolist() == want
+  equal, passed = mnist_dvs.describe(got).splitlines()[1:]
+  assert equal == (
+    "equal spikes: 3: 3 of digit 0 is 1 of digit 0, 8 of digit 0 is 2 of digit"
+    " 0, 9 of digit 0 is 2 of digit 0"
+  )
+  assert passed.startswith("passed over, not named as a recording: 2: ")
+  assert "mnist_0_scale04_01.aedat, " in passed and "notes.txt" in passed
+  assert "scale08" not in passed
+
+
 def test_short_recordings_are_listed(tmp_path):
   last = {1: 99_999, 2: 100_000, 3: 5, 4: 3_000_000}
   members = {
@@ -262,7 +300,10 @@ def test_short_recordings_are_listed(tmp_path):
   assert got.numbers.tolist() == [1, 2, 3, 4]
   assert got.short.tolist() == [[0, 1], [0, 3]]
   line = "short, silent at the end: 2: recordings 1 of digit 0, 3 of digit 0"
-  assert mnist_dvs.describe(got).splitlines()[1:] == [line]
+  # All have their one event of pixel and step at the beginning.
+  assert mnist_dvs.describe(got).splitlines()[1:2] == [line]
+  assert got.repeated.tolist() == [[0, number, 0, 1] for number in (2, 3, 4)]
+  got = got._replace(repeated=got.repeated[:0])
   many = got._replace(short=np.array([[0, number] for number in range(1, 41)]))
   assert mnist_dvs.describe(many).endswith("20 of digit 0, and 20 more")
 

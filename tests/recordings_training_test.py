@@ -11,6 +11,7 @@ import tonic_sources_test
 
 from experiments import build, checks, evaluate, inputs, loop, train
 from experiments.configs import smoke
+from timedecode import datasets
 from timedecode.datasets import feed, recordings
 
 
@@ -78,10 +79,12 @@ def test_simulated_recordings(folder, target, fields, capsys):
 
 
 def test_streamed_rows_train_to_the_same_parameters(folder, monkeypatch):
-  config = tiny("mnist_dvs_sim", "label", baseline_view="")
-  ends = []
-  for limit in (feed.DEVICE_BYTES, 0):
-    monkeypatch.setattr(feed.batches, "__defaults__", (0, None, limit))
+  config, ends, kinds = tiny("mnist_dvs_sim", "label", baseline_view=""), [], []
+  for kind in (feed.Resident, feed.Stream):
+    made = lambda *a, kind=kind: kinds.append(kind) or kind(*a)
+    monkeypatch.setattr(feed, kind.__name__, made)
+  for limit in (inputs.load(config).rows("train").data.nbytes + 10 * 4, 0):
+    config.data.device_bytes = limit
     place = folder / str(limit)
     place.mkdir()
     source = inputs.load(config)
@@ -92,6 +95,72 @@ def test_streamed_rows_train_to_the_same_parameters(folder, monkeypatch):
   ):
     np.testing.assert_array_equal(a, b)
   assert ends[1].rows[-1]["waiting_share"] > 0.0
+  assert [kind.__name__ for kind in kinds] == ["Resident", "Stream"]
+
+
+def test_the_simulator_is_that_of_the_configuration(folder):
+  del folder
+  rows = {}
+  for name, fields in {
+    "as it is": {},
+    "again": {"simulator_seed": 0},
+    "another seed": {"simulator_seed": 1},
+    "without noise": {"simulator.shot_hz": 0.0},
+  }.items():
+    config = tiny("mnist_dvs_sim", "label")
+    config.data.update_from_flattened_dict(fields)
+    checks.validate(config)
+    rows[name] = inputs.load(config).rows("train")
+  np.testing.assert_array_equal(rows["again"].data, rows["as it is"].data)
+  count = {name: np.unpackbits(r.data).sum() for name, r in rows.items()}
+  assert (rows["another seed"].data != rows["as it is"].data).any()
+  assert 0.5 < count["another seed"] / count["as it is"] < 2.0
+  assert 0 < count["without noise"] < count["as it is"]
+
+
+@pytest.mark.parametrize("source, field, value, of", [
+  ("mnist_5k", "dt_ms", 5.0, "mnist_dvs, mnist_dvs_sim"),
+  ("mnist_5k", "scale", 8, "mnist_dvs"),
+  ("mnist_5k", "digits", (1,), "mnist_dvs"),
+  ("mnist_5k", "bounds", (1, 2), "mnist_dvs"),
+  ("mnist_5k", "crop", (1, 2, 3, 4), "mnist_dvs"),
+  ("mnist_5k", "simulated", (1, 1, 1), "mnist_dvs_sim"),
+  ("mnist_5k", "simulator_seed", 1, "mnist_dvs_sim"),
+  ("mnist_5k", "simulator.shot_hz", 1.0, "mnist_dvs_sim"),
+  ("mnist_5k", "data_dir", "x", "mnist_5k_official, mnist, mnist_dvs"),
+  ("mnist_5k_official", "download", True, "mnist, nmnist"),
+  ("mnist_dvs_sim", "split_seed", 1, "mnist_5k, mnist_5k_official, mnist"),
+  ("mnist_dvs_sim", "coding", "rate", "mnist_5k, mnist_5k_official, mnist"),
+  ("shd", "simulator.path", [[0.0, 1.0, 2.0]], "mnist_dvs_sim"),
+])  # fmt: skip
+def test_fields_without_effect_are_refused(source, field, value, of):
+  target = "image" if source in datasets.SOURCES else "label"
+  config = tiny(source, target)
+  config.data.simulated = (3600, 400, 1000)
+  checks.validate(config)
+  place, _, leaf = field.rpartition(".")
+  (config.data[place] if place else config.data)[leaf] = value
+  name = place or field
+  message = rf"^config\.data\.{name}: is of {of}.*, not of {source}$"
+  with pytest.raises(ValueError, match=message):
+    checks.validate(config)
+
+
+@pytest.mark.parametrize("source, field, value, message", [
+  ("mnist_dvs", "bounds", (901, 801), "bounds: expected ascending"),
+  ("mnist_dvs", "bounds", (1.5, 3), "bounds: expected a whole number"),
+  ("mnist_dvs", "digits", (3, 12), r"digits: expected some of 0\.\.9"),
+  ("mnist_dvs", "crop", (100, 0, 40, 40), "crop: expected a part of 128x128"),
+  ("mnist_dvs", "dt_ms", 0.0005, "dt_ms: expected whole microseconds"),
+  ("mnist_dvs_sim", "simulated", (4000, 1, 1), "simulated: expected at most"),
+  ("mnist_dvs_sim", "simulator_seed", -1, "simulator_seed: expected at least"),
+  ("mnist_dvs_sim", "dt_ms", 0.7, "bin_ms: expected a multiple of step_ms"),
+])  # fmt: skip
+def test_bad_options_are_found_before_any_work(source, field, value, message):
+  config = tiny(source, "label")
+  config.data[field] = value
+  with pytest.raises(ValueError, match=f"^config.data: {message}"):
+    checks.validate(config)
 
 
 def test_mnist_dvs(folder):

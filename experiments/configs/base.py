@@ -2,6 +2,8 @@
 
 from ml_collections import ConfigDict
 
+from timedecode.datasets import simulator
+
 
 def get_config() -> ConfigDict:
   """The defaults that the other configurations change."""
@@ -72,8 +74,15 @@ def get_config() -> ConfigDict:
   config.data.digits = tuple(range(10))  # Of mnist_dvs: which are read.
   config.data.bounds = (801, 901)  # Of mnist_dvs: first numbers of validation
   # and test recordings.
+  config.data.crop = (48, 48, 26, 26)  # Of mnist_dvs: leftmost column,
+  # uppermost row, width, height.
   config.data.simulated = (3600, 400, 1000)  # Of mnist_dvs_sim: recordings per
   # split, at most these.
+  config.data.simulator = ConfigDict(simulator.Settings()._asdict())  # Of
+  # mnist_dvs_sim: sensor and display, see timedecode.datasets.simulator.
+  config.data.simulator_seed = 0  # Of mnist_dvs_sim: other recordings.
+  config.data.device_bytes = 2**31  # Training rows that take no more are kept
+  # on the device, >= 0; others are streamed to it.
 
   config.encoder = ConfigDict()
   config.encoder.hidden = (600,)  # Units per hidden layer (channels where

@@ -6,7 +6,6 @@ versions, so that a run can be resumed at any step from the step alone.
 """
 
 import functools
-import operator
 import os
 import pathlib
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 import platformdirs
 
 from timedecode.datasets import mnist
+from timedecode.datasets.arguments import whole
 
 
 class Images(NamedTuple):
@@ -107,7 +107,7 @@ def load(
   """
   if source not in SOURCES:
     raise ValueError(f"source: expected one of {SOURCES}, got {source!r}")
-  split_seed = _natural("split_seed", split_seed)
+  split_seed = _seed("split_seed", split_seed)
   if source != "mnist_5k" and not os.fspath(data_dir):
     raise ValueError(
       f"data_dir: expected the folder of {source}'s files, got ''"
@@ -154,11 +154,8 @@ def _load_full(split_seed, data_dir, download) -> Splits:
   return Splits(train, validation, Images(*test), "mnist")
 
 
-def _natural(name: str, value: int, minimum: int = 0) -> int:
-  value = operator.index(value)
-  if value < minimum:
-    raise ValueError(f"{name}: expected at least {minimum}, got {value}")
-  return value
+def _seed(name: str, value: int) -> int:
+  return whole(name, value, 0, 2**64 - 1)
 
 
 def _permutation(size: int, seed: int, stream: int) -> np.ndarray:
@@ -181,17 +178,47 @@ def epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
 
   Args:
     num_examples: at least 1.
-    seed: of the run, at least 0.
+    seed: of the run, 0 .. 2**64 - 1.
     epoch: counted from 0.
 
   Returns:
     A read-only array that depends on the arguments alone.
   """
   return _cached_order(
-    _natural("num_examples", num_examples, 1),
-    _natural("seed", seed),
-    _natural("epoch", epoch),
+    whole("num_examples", num_examples, 1),
+    _seed("seed", seed),
+    _seed("epoch", epoch),
   )
+
+
+def position(num_examples: int, batch_size: int, step: int) -> tuple[int, int]:
+  """(epoch, index) of the first example of a step: `step_of`'s inverse.
+
+  A run that goes on from here sees what an unbroken one sees.
+
+  Args:
+    num_examples: in the data, at least 1.
+    batch_size: at least 1.
+    step: counted from 0.
+  """
+  num_examples = whole("num_examples", num_examples, 1)
+  batch_size = whole("batch_size", batch_size, 1)
+  return divmod(whole("step", step, 0) * batch_size, num_examples)
+
+
+def step_of(num_examples: int, batch_size: int, epoch: int, index: int) -> int:
+  """The step whose batch holds example `index` of `epoch`, all from 0.
+
+  Args:
+    num_examples: in the data, at least 1.
+    batch_size: at least 1.
+    epoch: at least 0.
+    index: place in the epoch's order, below num_examples.
+  """
+  num_examples = whole("num_examples", num_examples, 1)
+  index = whole("index", index, 0, num_examples - 1)
+  before = whole("epoch", epoch, 0) * num_examples + index
+  return before // whole("batch_size", batch_size, 1)
 
 
 def batch_indices(
@@ -200,20 +227,23 @@ def batch_indices(
   """The examples of batch number ``step``, int32 [batch_size].
 
   Batches run through the epochs one after the other without dropping any
-  example, so a batch may begin in one epoch and end in the next.
+  example, so a batch may begin in one epoch and end in the next. `position`
+  says where a step begins, `step_of` which step holds a place.
 
   Args:
     num_examples: in the data, at least 1.
     batch_size: at least 1; may exceed ``num_examples``.
-    seed: of the run, at least 0.
+    seed: of the run, 0 .. 2**64 - 1.
     step: counted from 0; any step can be asked for at any time.
+
+  Raises:
+    ValueError: a number out of its range, or no whole number.
   """
-  num_examples = _natural("num_examples", num_examples, 1)
-  batch_size = _natural("batch_size", batch_size, 1)
-  begin = _natural("step", step) * batch_size
-  parts = []
-  while (missing := batch_size - sum(map(len, parts))) > 0:
-    epoch, offset = divmod(begin + batch_size - missing, num_examples)
+  epoch, offset = position(num_examples, batch_size, step)
+  seed, parts, missing = _seed("seed", seed), [], batch_size
+  while missing:
     order = epoch_order(num_examples, seed, epoch)
     parts.append(order[offset : offset + missing])
+    missing -= len(parts[-1])
+    epoch, offset = epoch + 1, 0
   return np.concatenate(parts)

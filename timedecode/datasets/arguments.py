@@ -11,8 +11,13 @@ from typing import Any
 _CLOSE = 1e-9  # Relative; a product and a quotient of floats err by 1e-15.
 
 
-def whole(name: str, value: Any, minimum: int | None = None) -> int:
-  """A whole number, at least `minimum`; 2.0 is none."""
+def whole(
+  name: str,
+  value: Any,
+  minimum: int | None = None,
+  maximum: int | None = None,
+) -> int:
+  """A whole number from `minimum` to `maximum`; 2.0 is none."""
   try:
     number = operator.index(value)
   except TypeError:
@@ -21,6 +26,8 @@ def whole(name: str, value: Any, minimum: int | None = None) -> int:
     ) from None
   if minimum is not None and number < minimum:
     raise ValueError(f"{name}: expected at least {minimum}, got {number}")
+  if maximum is not None and number > maximum:
+    raise ValueError(f"{name}: expected at most {maximum}, got {number}")
   return number
 
 

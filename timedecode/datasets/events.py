@@ -25,6 +25,9 @@ class Events(NamedTuple):
   timestamp: np.ndarray
 
 
+_FAR = 2**62  # Differences of times fit into 64 bits.
+
+
 def _check(events: Events) -> None:
   shape = np.shape(events.timestamp)
   if len(shape) != 1:
@@ -39,6 +42,12 @@ def _check(events: Events) -> None:
       raise ValueError(
         f"events.{name}: expected an integer dtype, got {field.dtype}"
       )
+  time = events.timestamp
+  if time.size and (time.min() < -_FAR or time.max() > _FAR):
+    raise ValueError(
+      f"events.timestamp: expected -2**62..2**62, got {time.min()}"
+      f"..{time.max()}"
+    )
 
 
 def _check_range(name: str, field: np.ndarray, size: int) -> None:
@@ -118,13 +127,13 @@ def bin_events(
   _check_range("x", events.x, width)
   _check_range("y", events.y, height)
   _check_range("polarity", events.polarity, 2)
-  time = events.timestamp.astype(np.int64, copy=False)
+  x, y, polarity, time = (f.astype(np.int64, copy=False) for f in events)
   if start_us is None:
     start_us = time.min() if time.size else 0
-  step = (time - whole("start_us", start_us, -(2**62))) // dt_us
-  neuron = events.y.astype(np.int64) * width + events.x
+  step = (time - whole("start_us", start_us, -_FAR, _FAR)) // dt_us
+  neuron = y * width + x
   if shape[2] == 2:
-    neuron = neuron * 2 + events.polarity
+    neuron = neuron * 2 + polarity
   kept = (step >= 0) & (step < num_steps)
   size = height * width * shape[2]
   spikes = np.zeros(num_steps * size, bool)

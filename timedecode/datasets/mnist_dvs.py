@@ -15,6 +15,7 @@ Files named `..._qt<n>.aedat` are cuts of recordings (those seen last 0.2 s):
 they are left out and listed, as are recordings without an event.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -23,12 +24,12 @@ import numpy as np
 
 from timedecode.datasets import aedat, arguments, cache, events, identity
 from timedecode.datasets import mnist_dvs_files as files
+from timedecode.datasets.mnist_dvs_report import describe
 
 POLARITIES = ("both", "merged")
 CROP = (48, 48, 26, 26)  # Columns and rows 48..73.
 VALIDATION_FROM, TEST_FROM = 801, 901  # Numbers of recordings.
-_READER_VERSION = 2  # Part of the cache's key: other results, other number.
-_NAMED = 20  # Recordings that `describe` names of those left out or short.
+_READER_VERSION = 3  # Part of the cache's key: other results, other number.
 _BY_RECORDING = ("spikes", "labels", "numbers", "special", "late")
 
 
@@ -42,6 +43,9 @@ class Recordings(NamedTuple):
   cut: int32 [C, 2], digit and number of cuts that were left out.
   short: int32 [S, 2], digit and number of recordings, of those that are there,
     whose last event is before the end: they are silent after it.
+  repeated: int32 [R, 4], digit and number of recordings that are there, whose
+    spikes equal those of an earlier one, and that one's.
+  unmatched: uint8, names of files that are no recordings', UTF-8, one a line.
   """
 
   spikes: np.ndarray
@@ -52,11 +56,25 @@ class Recordings(NamedTuple):
   empty: np.ndarray
   cut: np.ndarray
   short: np.ndarray
+  repeated: np.ndarray
+  unmatched: np.ndarray
+
+
+def _repeated(spikes, labels, numbers) -> np.ndarray:
+  """Which rows equal an earlier one, [R, 4]."""
+  first, found = {}, []
+  for row, digit, number in zip(spikes, labels, numbers, strict=True):
+    content = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+    earlier = first.setdefault(content, (digit, number))
+    if earlier != (digit, number):
+      found.append((digit, number, *earlier))
+  return np.array(found, np.int32).reshape(-1, 4)
 
 
 def _bin_all(
   found: Iterator[files.Item], crop, shape, dt_us, num_steps
-) -> Recordings:
+) -> dict[str, np.ndarray]:
+  """The arrays of `Recordings` but those of names."""
   rows, spikes, named = [], [], {"empty": [], "cut": [], "short": []}
   for item in found:
     seen, special, late = item.recording
@@ -81,10 +99,23 @@ def _bin_all(
     name: np.array(sorted(which), np.int32).reshape(-1, 2)
     for name, which in named.items()
   }
-  return Recordings(packed, labels, numbers, special, late, **pairs)
+  return {
+    "spikes": packed, "labels": labels, "numbers": numbers,
+    "special": special, "late": late,
+    "repeated": _repeated(packed, labels, numbers),
+  } | pairs  # fmt: skip
 
 
-def _check_crop(crop: Iterable[int]) -> tuple[int, ...]:
+def check_polarity(polarity: str) -> None:
+  """Raises ValueError unless 'both' or 'merged'."""
+  if polarity not in POLARITIES:
+    raise ValueError(
+      f"polarity: expected one of {POLARITIES}, got {polarity!r}"
+    )
+
+
+def check_crop(crop: Iterable[int]) -> tuple[int, ...]:
+  """The crop as whole numbers; raises ValueError unless inside the sensor."""
   crop = tuple(arguments.whole("crop", number) for number in crop)
   if len(crop) != 4 or min(crop[:2]) < 0 or min(crop[2:]) < 1:
     raise ValueError(f"crop: expected (x, y, width, height), got {crop}")
@@ -129,11 +160,8 @@ def load(
   """
   digits = files.check_selection(scale, digits)
   dt_us, num_steps = arguments.steps(dt_ms, "duration_s", duration_s, 1e3)
-  if polarity not in POLARITIES:
-    raise ValueError(
-      f"polarity: expected one of {POLARITIES}, got {polarity!r}"
-    )
-  crop = _check_crop(crop)
+  check_polarity(polarity)
+  crop = check_crop(crop)
   shape = (crop[3], crop[2], 2 if polarity == "both" else 1)
   before = files.snapshot(data_dir, scale, digits)
   key = {
@@ -145,7 +173,9 @@ def load(
 
   def make():
     found = files.items(data_dir, scale, digits)
-    made = _bin_all(found, crop, shape, dt_us, num_steps)
+    arrays = _bin_all(found, crop, shape, dt_us, num_steps)
+    names = "\n".join(files.unmatched(data_dir, scale, digits)).encode()
+    made = Recordings(**arrays, unmatched=np.frombuffer(names, np.uint8))
     after = files.snapshot(data_dir, scale, digits)
     identity.check_unchanged(before, after)
     if not len(made.labels):
@@ -172,7 +202,7 @@ def split(
 
   By default 1..800, 801..900 and 901..1000 of each digit: the official test
   set, and the end of the official training set for validation. Other bounds
-  are for a part of the data. `empty`, `cut` and `short` are handed on whole.
+  are for a part of the data. What was left out or is odd is handed on whole.
 
   Raises:
     ValueError: bounds that don't ascend from 1.
@@ -185,39 +215,3 @@ def split(
   part = np.digitize(recordings.numbers, (validation_from, test_from))
   train, validation, test = (_take(recordings, part == i) for i in range(3))
   return train, validation, test
-
-
-def _named(pairs: np.ndarray) -> str:
-  """How many, and the first of them."""
-  names = [f"{number} of digit {digit}" for digit, number in pairs[:_NAMED]]
-  if len(pairs) > _NAMED:
-    names.append(f"and {len(pairs) - _NAMED} more")
-  return f"{len(pairs)}: recordings {', '.join(names)}"
-
-
-def describe(recordings: Recordings) -> str:
-  """What `load` found and what not, a line per digit and remark.
-
-  A complete digit has the numbers 1..1000; a file without an event is empty
-  and not missing, one of which only a cut is there is missing.
-  """
-  lines = []
-  for digit in np.unique(recordings.labels):
-    numbers = recordings.numbers[recordings.labels == digit]
-    known = len(numbers) + int((recordings.empty[:, 0] == digit).sum())
-    lines.append(
-      f"digit {digit}: {len(numbers)} recordings, numbers"
-      f" {numbers.min()}..{numbers.max()} ({files.NUM_RECORDINGS - known} of"
-      f" 1..{files.NUM_RECORDINGS} missing)"
-    )
-  for name, what in (
-    ("empty", "left out, empty"),
-    ("cut", "left out, cut"),
-    ("short", "short, silent at the end"),
-  ):
-    if len(pairs := getattr(recordings, name)):
-      lines.append(f"{what}: {_named(pairs)}")
-  for name, what in (("special", "left out"), ("late", "moved")):
-    if count := int(getattr(recordings, name).sum()):
-      lines.append(f"{count} {name} events {what}")
-  return "\n".join(lines) or "nothing was found"

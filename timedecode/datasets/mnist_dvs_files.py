@@ -8,6 +8,7 @@ and the same for the scales 8 and 16, numbers 1..1000. Files named
 `..._qt<n>.aedat` are the beginnings of recordings (those seen last 0.2 s).
 """
 
+import functools
 import os
 import pathlib
 import re
@@ -173,6 +174,26 @@ def present(
     list(_read(source, digit, scale, (), of_digit))
     seen |= of_digit
   return sorted({number for number, mark in seen if not mark})
+
+
+def unmatched(
+  data_dir: str | os.PathLike, scale: int, digits: Iterable[int]
+) -> list[str]:
+  """Files beside the recordings whose names are no recording's, sorted.
+
+  Reads names only. Raises as `items` does.
+  """
+  found = []
+
+  def note(source, name):
+    if not _NAME.fullmatch(pathlib.PurePosixPath(name).name):
+      found.append(_where(source, name))
+    return False
+
+  for digit in check_selection(scale, digits):
+    source = _source(pathlib.Path(data_dir), digit, scale)
+    list(archives.files(source, functools.partial(note, source)))
+  return sorted(found)
 
 
 def snapshot(

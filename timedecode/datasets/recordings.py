@@ -7,73 +7,16 @@
 Whatever is slow is done once and kept in the cache folder.
 """
 
-import math
 import os
-from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 
 from timedecode import datasets
 from timedecode.datasets import mnist_dvs, simulated, simulator, sources
+from timedecode.datasets.options import NAMES, Options, resolve
 
-NAMES = ("mnist_dvs", "mnist_dvs_sim", "nmnist", "dvs_gesture", "shd")
-DURATIONS = (2.0, 2.0, 0.3, 2.0, 1.4)  # Seconds, where none are given.
-# Which sources an option is for; the others refuse it.
-OF = {
-  **dict.fromkeys(("scale", "polarity", "crop", "digits", "bounds"), NAMES[:1]),
-  "simulated": NAMES[1:2],
-  "download": NAMES[2:],
-}
 SIMULATED = ("mnist_dvs_sim",)
 TARGETS = ("label", "prototype", "random")
-_VALIDATION_EVERY = 10  # Of tonic's training recordings, one in so many.
-
-
-class Options(NamedTuple):
-  """How recordings are binned, and which are taken.
-
-  Attributes:
-    dt_ms: milliseconds per step.
-    duration_s: seconds kept of a recording, a whole number of steps; None:
-      the source's of `DURATIONS`, rounded to one.
-    scale: of mnist_dvs: 4, 8 or 16.
-    polarity: of mnist_dvs: 'both' or 'merged'.
-    crop: of mnist_dvs: leftmost column, uppermost row, width, height.
-    digits: of mnist_dvs.
-    bounds: of mnist_dvs: first numbers of validation and test recordings.
-    simulated: of mnist_dvs_sim: recordings per split, at most the images.
-    download: of tonic's sources: fetch what is missing.
-  """
-
-  dt_ms: float = 10.0
-  duration_s: float | None = None
-  scale: int = 4
-  polarity: str = "both"
-  crop: tuple[int, int, int, int] = mnist_dvs.CROP
-  digits: Iterable[int] = range(10)
-  bounds: tuple[int, int] = (mnist_dvs.VALIDATION_FROM, mnist_dvs.TEST_FROM)
-  simulated: tuple[int, int, int] = (3600, 400, 1000)
-  download: bool = False
-
-
-def resolve(name: str, options: Options) -> Options:
-  """The options with the source's own duration where none is given.
-
-  Raises:
-    ValueError: an option that isn't of this source differs from its default.
-  """
-  options = options._replace(digits=tuple(options.digits))
-  for option, names in OF.items():
-    given, default = getattr(options, option), getattr(Options(), option)
-    if name not in names and not np.array_equal(given, default):
-      raise ValueError(f"{option}: is of {', '.join(names)}, not of {name}")
-  if options.duration_s is not None:
-    return options
-  seconds, dt_ms = DURATIONS[NAMES.index(name)], options.dt_ms
-  if 1e-3 <= dt_ms < math.inf:  # Others are refused where they are used.
-    seconds = max(1, round(1e3 * seconds / dt_ms)) * dt_ms / 1e3
-  return options._replace(duration_s=seconds)
 
 
 def shape_of(name: str, options: Options = Options()) -> tuple[int, int, int]:
@@ -113,25 +56,24 @@ def _load_mnist_dvs(data_dir, options):
       f"{data_dir}: bounds {tuple(options.bounds)}: expected recordings for"
       f" {', '.join(empty)}, got none ({mnist_dvs.describe(found)})"
     )
-  return splits
+  return splits, mnist_dvs.describe(found)
 
 
 def _load_tonic(name, data_dir, options):
-  from timedecode.datasets import tonic_sources
+  from timedecode.datasets import held_out, tonic_sources
 
   load = lambda split: sources.Rows(*tonic_sources.load(
     name, data_dir, split, options.dt_ms, 1e3 * options.duration_s,
     download=options.download, cache_dir=datasets.cache_folder(),
   ))  # fmt: skip
   train, test = load("train"), load("test")
-  count = len(train.labels)  # Files may be sorted by class: a random tenth.
-  chosen = datasets.epoch_order(count, 0, 0)[: -(-count // _VALIDATION_EVERY)]
-  held_out = np.isin(np.arange(count), chosen)
-  return {
-    "train": sources.gather(train, ~held_out),
-    "validation": sources.gather(train, held_out),
+  chosen, remark = held_out.split(name, data_dir, len(train.labels))
+  splits = {
+    "train": sources.gather(train, ~chosen),
+    "validation": sources.gather(train, chosen),
     "test": test,
   }
+  return splits, remark
 
 
 def _targets(kind):
@@ -185,14 +127,16 @@ def load(
     )
   if data_dir is None and name != "mnist_dvs_sim":
     raise ValueError(f"data_dir: expected the folder of {name}, got none")
-  options = resolve(name, options)
+  options, remarks = resolve(name, options), ""
   if name == "mnist_dvs":
-    splits = _load_mnist_dvs(data_dir, options)
+    splits, remarks = _load_mnist_dvs(data_dir, options)
   elif name == "mnist_dvs_sim":
     splits = simulated.load(
-      options.simulated, options.duration_s, options.dt_ms
-    )
+      options.simulated, options.duration_s, options.dt_ms,
+      options.simulator, options.simulator_seed,
+    )  # fmt: skip
   else:
-    splits = _load_tonic(name, data_dir, options)
+    splits, remarks = _load_tonic(name, data_dir, options)
   shape = shape_of(name, options)
-  return sources.recordings(name, splits, shape, _targets(target), flat)
+  source = sources.recordings(name, splits, shape, _targets(target), flat)
+  return source._replace(remarks=remarks)

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import math
 
 import jax
 import numpy as np
@@ -15,22 +14,26 @@ _VERSION = 1  # Part of the cache's key.
 
 
 @functools.cache
-def _simulator(duration_s, dt_ms):
+def _simulator(duration_s, dt_ms, settings):
   """``(keys [B], images [B, 28, 28]) -> uint8 [B, T, 169]``, compiled once."""
   one = lambda key, image: simulator.mnist_dvs_sim(
-    key, image, duration_s=duration_s, bin_ms=dt_ms
+    key, image, settings, duration_s, dt_ms
   )
   return jax.jit(jax.vmap(one))
 
 
 def simulate(
-  images: np.ndarray, seed: int, duration_s: float = 2.0, dt_ms: float = 10.0
+  images: np.ndarray,
+  seed: int,
+  duration_s: float = 2.0,
+  dt_ms: float = 10.0,
+  settings: simulator.Settings = simulator.Settings(),
 ) -> np.ndarray:
   """Simulated recordings of images uint8 [M, 28, 28]: uint8 [M, T, 169].
 
   Recording i is of image i and of key ``fold_in(key(seed), i)``.
   """
-  many = _simulator(duration_s, dt_ms)
+  many = _simulator(duration_s, dt_ms, settings)
   keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(
     np.arange(len(images))
   )
@@ -42,7 +45,7 @@ def simulate(
   return np.concatenate(parts)
 
 
-def _check(digits, counts, duration_s, dt_ms):
+def _check(digits, counts):
   """All mistakes, before any recording is made."""
   for name, part, count in zip(sources.SPLITS, digits[:3], counts, strict=True):
     if not 1 <= count <= len(part.images):
@@ -50,15 +53,14 @@ def _check(digits, counts, duration_s, dt_ms):
         f"simulated: expected 1..{len(part.images)} recordings for {name}, got"
         f" {count}"
       )
-  for name, value in (("dt_ms", dt_ms), ("duration_s", duration_s)):
-    if not (math.isfinite(value) and value > 0):
-      raise ValueError(f"{name}: expected a positive number, got {value}")
 
 
 def load(
   counts: tuple[int, int, int] = (3600, 400, 1000),
   duration_s: float = 2.0,
   dt_ms: float = 10.0,
+  settings: simulator.Settings = simulator.Settings(),
+  seed: int = 0,
 ) -> dict[str, sources.Rows]:
   """Split -> rows of simulated recordings, from the cache where they are.
 
@@ -66,12 +68,16 @@ def load(
     counts: recordings per split, of the first images of each.
     duration_s: of a recording.
     dt_ms: of a step.
+    settings: of the simulator.
+    seed: other seeds, other recordings of the same images.
 
   Raises:
-    ValueError: more recordings than images, or times that aren't positive.
+    ValueError: more recordings than images, a setting out of its range, or
+      times that are no multiples.
   """
   digits, splits = datasets.load("mnist_5k"), {}
-  _check(digits, counts, duration_s, dt_ms)
+  _check(digits, counts)
+  simulator.check(settings, duration_s, dt_ms)
   steps = round(duration_s * 1e3 / dt_ms)
   width = packing.packed_size(simulator.NUM_NEURONS)
   for index, name in enumerate(sources.SPLITS):
@@ -83,10 +89,12 @@ def load(
       "images": hashlib.sha256(images.tobytes()).hexdigest(),
       "keys": jax.config.jax_default_prng_impl,
       "dt_ms": dt_ms, "duration_s": duration_s,
-      "settings": list(simulator.Settings()), "version": _VERSION,
+      "settings": list(settings), "seed": seed, "jax": jax.__version__,
+      "version": _VERSION,
     }  # fmt: skip
-    make = lambda images=images, seed=index: {
-      "spikes": simulate(images, seed, duration_s, dt_ms)
+    of_split = len(sources.SPLITS) * seed + index
+    make = lambda images=images, seed=of_split: {
+      "spikes": simulate(images, seed, duration_s, dt_ms, settings)
     }
     found = cache.arrays(datasets.cache_folder(), key, template, make)
     splits[name] = sources.Rows(found["spikes"], part.labels[:count])

@@ -181,7 +181,14 @@ def sense(settings: Settings, frames: jax.Array, draws: Draws, reduce):
   return jax.lax.scan(block, state, (numbers, draws.shots))[1]
 
 
-def _check(settings):
+def check(
+  settings: Settings, duration_s: float = 2.0, bin_ms: float = 10.0
+) -> tuple[int, int]:
+  """Steps per bin and bins of a recording.
+
+  Raises:
+    ValueError: a setting out of its range, or times that are no multiples.
+  """
   for name, value in settings._asdict().items():
     if name != "path":
       zero = "spread" in name or name in _MAY_BE_ZERO
@@ -192,6 +199,9 @@ def _check(settings):
     raise ValueError(
       f"settings.path: expected times from 0 up to period_s, got {times}"
     )
+  bin_steps = arguments.multiple("bin_ms", bin_ms, "step_ms", settings.step_ms)
+  num_bins = arguments.multiple("duration_s", duration_s, "bin_ms", bin_ms, 1e3)
+  return bin_steps, num_bins
 
 
 def mnist_dvs_sim(
@@ -219,10 +229,7 @@ def mnist_dvs_sim(
     ValueError: another shape or dtype, times that are no multiples, or a
       setting out of its range.
   """
-  _check(settings)
-  step_ms = settings.step_ms
-  bin_steps = arguments.multiple("bin_ms", bin_ms, "step_ms", step_ms)
-  num_bins = arguments.multiple("duration_s", duration_s, "bin_ms", bin_ms, 1e3)
+  bin_steps, num_bins = check(settings, duration_s, bin_ms)
   if image.shape != (_IMAGE, _IMAGE):
     raise ValueError(f"image: expected shape [28, 28], got {image.shape}")
   scale = 255.0 if image.dtype == jnp.uint8 else 1.0

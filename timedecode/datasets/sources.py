@@ -63,6 +63,7 @@ class Source(NamedTuple):
     num_steps: T.
     augment: ``(Rows of a batch, keys [B]) -> Rows``, pure: how training rows
       are varied before they are decoded with the same keys.
+    remarks: what the files hold that was left out or is odd, in lines.
   """
 
   name: str
@@ -71,6 +72,7 @@ class Source(NamedTuple):
   input_shape: tuple[int, ...]
   num_steps: int
   augment: Callable[[Rows, jax.Array], Rows] = unchanged
+  remarks: str = ""
 
   def size(self, split: str) -> int:
     """Number of examples M of a split; ValueError if there is no such one."""

@@ -13,13 +13,13 @@ set lies below the folder that is given is tonic's choice:
 Without ``download=True`` any number of recordings there will do, and nothing
 is fetched; tonic alone fetches a whole set if it misses any file of it.
 
-Sources: Orchard et al. 2015 (N-MNIST), Amir et al. 2017 (DVS-Gesture), Cramer
-et al. 2020 (SHD).
+Sources: Orchard et al. 2015, Amir et al. 2017, Cramer et al. 2020.
 """
 
 import math
 import os
 import pathlib
+from importlib import metadata
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,7 +73,8 @@ SOURCES = {
 }  # fmt: skip
 
 
-def _place(name: str, data_dir, split: str) -> pathlib.Path:
+def path_of(name: str, data_dir, split: str) -> pathlib.Path:
+  """The folder of a split's recordings, or SHD's file."""
   source, folder = SOURCES[name], pathlib.Path(data_dir).expanduser()
   return folder / source.reader / source.places[split]
 
@@ -90,7 +91,7 @@ def _open(name: str, data_dir, split: str, download: bool) -> Any:
     ) from error
   source = SOURCES[name]
   reader = getattr(datasets, source.reader)
-  place = _place(name, data_dir, split)
+  place = path_of(name, data_dir, split)
   if not download:
     one_file = not source.pattern
     if not (place.is_file() if one_file else any(place.glob(source.pattern))):
@@ -231,7 +232,7 @@ def load(
     raise ValueError(f"split: expected 'train' or 'test', got {split!r}")
   dt_us, num_steps = arguments.steps(dt_ms, "duration_ms", duration_ms)
   dataset = _open(name, data_dir, split, download)
-  one_file = () if source.pattern else (_place(name, data_dir, split),)
+  one_file = () if source.pattern else (path_of(name, data_dir, split),)
   before = identity.snapshot(map(pathlib.Path, one_file or dataset.data))
 
   def make():
@@ -243,7 +244,8 @@ def load(
     return tuple(make().values())
   key = {
     "source": identity.digest(before), "data": name, "split": split,
-    "reader": _READER_VERSION, "options": [dt_us, num_steps],
+    "reader": _READER_VERSION, "tonic": metadata.version("tonic"),
+    "options": [dt_us, num_steps],
   }  # fmt: skip
   found = cache.arrays(cache_dir, key, None, make)
   return found["trains"], found["labels"]
