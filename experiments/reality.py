@@ -45,8 +45,9 @@ def make_look(config, run, source, judge_params):
 
   @jax.jit
   def look_at(rows, keys):
-    batch = source.decode(rows, keys)
-    found = step(run.state.params, batch.inputs, batch.targets, keys)
+    halves = jax.vmap(jax.random.split)(keys)
+    batch = source.decode(rows, halves[:, 0])
+    found = step(run.state.params, batch.inputs, batch.targets, halves[:, 1])
     pictures = jax.nn.sigmoid(found.outputs).reshape(-1, 28, 28)
     decided = judge_lib.predict(judge_params, pictures)
     decided = decided.reshape(config.eval_samples, -1)

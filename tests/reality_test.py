@@ -53,10 +53,11 @@ def test_rates_are_the_encoders_however_many_at_once(run, monkeypatch):
   rows = source.rows("test")
   judge_params = inputs.judge(config, source)
   keys = inputs.example_keys(jax.random.key(config.seed), 10)
+  of_source, keys = jax.vmap(jax.random.split, out_axes=1)(keys)
   sample = runs["full"].built.model.encoder.run
   rates = []
   for x, key in zip(
-    source.decode(rows, keys).inputs.swapaxes(0, 1), keys, strict=True
+    source.decode(rows, of_source).inputs.swapaxes(0, 1), keys, strict=True
   ):  # One recording at a time.
     u = jax.random.uniform(key, (config.eval_samples, 4, 3))
     rates += [sample(runs["full"].state.params.encoder, x, v) for v in u]

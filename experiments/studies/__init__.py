@@ -21,3 +21,27 @@ class Study(NamedTuple):
   rows: dict[str, dict[str, Any]]
   seeds: int = 3
   first_seed: int = 0
+
+
+# Factor of what each view shows, and learning rates (encoder, decoder) by the
+# number of readout neurons: the best of `tuning` on validation.
+SCALES = {"full": 0.0, "rate": 4.0, "first_spike": 8.0}
+LEARNING_RATES = {
+  "full": {2: (1e-2, 1e-2), 8: (2e-2, 5e-3)},
+  "rate": {2: (4e-2, 4e-2), 16: (2e-2, 5e-3)},
+  "first_spike": {2: (2e-2, 5e-3)},
+}
+
+
+def tuned(view: str, num_readout: int) -> dict[str, Any]:
+  """Fields of a view: its factor and rates, those of the next smaller size."""
+  sizes = LEARNING_RATES[view]
+  nearest = max(size for size in sizes if size <= num_readout)
+  encoder, decoder = sizes[nearest]
+  return {
+    "view": view,
+    "view_scale": SCALES[view],
+    "encoder.num_readout": num_readout,
+    "optimizer.learning_rate": decoder,
+    "optimizer.encoder_learning_rate": encoder,
+  }

@@ -79,6 +79,20 @@ def get_study() -> studies.Study:
     for view, (scale, _) in BEST.items()
     for first, second in PAIRS
   }
+  rows |= {  # Between 2 and 8 the best of either.
+    "full, rate 0.01, N_y 4": _row("full", 4, 1e-2, 0.0),
+    "full, encoder 0.02, decoder 0.005, N_y 4": (
+      _row("full", 4, 5e-3, 0.0) | {"optimizer.encoder_learning_rate": 2e-2}
+    ),
+  }
+  rows |= {  # Eight neurons with the budget of the main job.
+    f"{view}, encoder 0.02, decoder 0.005, {2 * STEPS} steps": (
+      _row(view, 8, 5e-3, scale)
+      | {"steps": 2 * STEPS, "optimizer.encoder_learning_rate": 2e-2}
+    )
+    for view, (scale, _) in BEST.items()
+    if view != "first_spike"
+  }
   return studies.Study(
     "tuning",
     "What each view is trained with; hand-made ones try three scales more.",
