@@ -88,15 +88,35 @@ def measure() -> dict:
   return result
 
 
+# What the pipeline is to reach: name -> (limit, whether at least or at most).
+TARGETS = {
+  "million events/s, in order": (30.0, "at least"),
+  "million events/s, clock wraps": (30.0, "at least"),
+  "million events/s, late events": (30.0, "at least"),
+  "recording, ms to bin at 10 ms": (2.0, "at most"),
+  "recording, ms to bin at 25 ms": (2.0, "at most"),
+  "MB of 10,000 recordings at 10 ms": (340.0, "at most"),
+}
+
+
+def verdict(name: str, value: float) -> str:
+  """The target of a figure and whether it is met, or nothing."""
+  if name not in TARGETS:
+    return ""
+  limit, kind = TARGETS[name]
+  met = value >= limit if kind == "at least" else value <= limit
+  return f"{kind} {limit:g}: {'met' if met else 'MISSED'}"
+
+
 def main(argv):
   """Measures and prints."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {argv[1:]}")
   found = measure()
-  print("| | |\n|---|---|")
+  print("| | | target |\n|---|---|---|")
   for name, value in found.items():
-    print(f"| {name} | {value:,.3g} |" if name != "events" else
-          f"| {name} | {value:,} |")  # fmt: skip
+    text = f"{value:,}" if name == "events" else f"{value:,.3g}"
+    print(f"| {name} | {text} | {verdict(name, value)} |")
   print(json.dumps(found))
 
 

@@ -66,8 +66,6 @@ def text(report: dict) -> str:
   lines += [f"files: {line}" for line in report["files"]]
   if report["checked"]:
     lines.append(f"checked: {report['checked']}")
-  if report["tfds"]:
-    lines.append(f"TFDS: {report['tfds']}")
   lines.append(f"picture: {report['picture']}; {report['seconds']:.1f} s")
   return "\n".join(lines)
 
@@ -90,11 +88,6 @@ def run(values: flags.FlagValues) -> dict:
   source = load(values, options)
   binned = source.name in recordings.NAMES
   checked = data_checks.check(source) if binned else None
-  compared = None
-  if values.tfds_dir:
-    compared = data_checks.compare_with_tfds(
-      source, options, expand(values.data_dir), expand(values.tfds_dir)
-    )
   found, spikes = data_contents.statistics(source)
   dt_ms = options.dt_ms if binned else None
   picture = folder / f"data-{source.name}.png"
@@ -111,7 +104,6 @@ def run(values: flags.FlagValues) -> dict:
     "splits": found,
     "held_out_also_in_training": data_contents.also_in_training(source),
     "files": source.remarks.splitlines(),
-    "tfds": compared,
     "expected": data_checks.expected(name, options) if binned else None,
     "checked": checked,
     "picture": str(picture),

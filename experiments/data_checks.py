@@ -1,15 +1,8 @@
 """Checks of binned recordings: each row, and how many a set should have."""
 
-import itertools
-
 import numpy as np
 
-from timedecode.datasets import (
-  events,
-  mnist_dvs_files,
-  recordings,
-  sources,
-)
+from timedecode.datasets import mnist_dvs_files, recordings, sources
 from timedecode.datasets import tonic_sources as tonic
 
 CLASSES = {"mnist_dvs": 10, "mnist_dvs_sim": 10} | {
@@ -86,50 +79,3 @@ def missing(found: int, complete: int) -> str:
     return f"all {complete:,} of the complete set"
   how = "missing" if found < complete else "too many"
   return f"{abs(complete - found):,} {how} of the complete set's {complete:,}"
-
-
-def compare_with_tfds(
-  source: sources.Source,
-  options: recordings.Options,
-  data_dir: str,
-  tfds_dir: str,
-) -> str:
-  """Prepares MNIST-DVS by TFDS and bins its raw events; returns what was found.
-
-  Raises:
-    ValueError: a recording that differs from the source's, or other numbers
-      of them; it names the split and the recording.
-  """
-  from timedecode.datasets import mnist_dvs_tfds
-
-  prepared = mnist_dvs_tfds.load(
-    data_dir, tfds_dir, scale=options.scale, digits=options.digits
-  )
-  dt_us = round(1e3 * options.dt_ms)
-  shape, found = source.input_shape, {}
-  for examples in prepared.values():
-    for example in examples:
-      seen = mnist_dvs_tfds.events_of(example)
-      row = events.bin_events(
-        events.crop(seen, *options.crop), shape, dt_us, source.num_steps,
-        seen.timestamp[0],
-      )  # fmt: skip
-      found[int(example["number"]), int(example["label"])] = row
-  edges, place = (0, *options.bounds, np.inf), 0
-  spans = itertools.pairwise(edges)
-  for split, (low, high) in zip(sources.SPLITS, spans, strict=True):
-    rows = source.rows(split)
-    names = sorted(name for name in found if low <= name[0] < high)
-    if len(names) != len(rows.labels):
-      raise ValueError(
-        f"{tfds_dir}: {split}: expected {len(rows.labels)} recordings, got"
-        f" {len(names)}"
-      )
-    for name, row in zip(names, rows.data, strict=True):
-      place += 1
-      if not np.array_equal(found[name], row):
-        raise ValueError(
-          f"{tfds_dir}: recording {name[0]} of digit {name[1]}: expected the"
-          " events of its file, got others"
-        )
-  return f"{place:,} recordings of raw events in {tfds_dir}, equal when binned"

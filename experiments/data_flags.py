@@ -20,7 +20,6 @@ _OF = dict(OF) | {
   "num_steps": (*datasets.SOURCES, "blobs"),
   "coding": datasets.SOURCES,
   **dict.fromkeys(("delta", "ring"), ("blobs",)),
-  "tfds_dir": ("mnist_dvs",),
 }
 
 
@@ -43,7 +42,7 @@ def define(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
     "crop": (text(defaults.crop), of("crop",
              "leftmost column, uppermost row, width, height.")),
     "tfds_dir": ("", of("tfds_dir",
-                 "also prepare raw events there by TFDS, and compare.")),
+                 "read raw events that TFDS keeps there, or prepares.")),
     "coding": ("latency", of("coding", "latency or rate.")),
   }  # fmt: skip
   for name, (default, help_text) in strings.items():
@@ -139,6 +138,7 @@ def check(values: flags.FlagValues) -> recordings.Options:
     digits=_numbers(values, "digits", None, 0),
     bounds=_numbers(values, "bounds", 2, 1),
     simulated=_numbers(values, "simulated", 3, 1),
+    tfds_dir=expand(values.tfds_dir),
     simulator=_settings(values), simulator_seed=values.simulator_seed,
     download=values.download,
   )  # fmt: skip

@@ -17,10 +17,9 @@ from experiments.configs import base
 
 def load(folder: pathlib.Path):
   """(configuration, view -> `loop.Run`, source) of the run in `folder`."""
-  stored = workdir.read_config(folder)
-  config = base.get_config()
-  names = sorted({*workdir.flat(stored)} ^ {*workdir.flat(config.to_dict())})
-  if names:
+  stored = workdir.complete(workdir.read_config(folder))
+  known = workdir.flat(base.get_config().to_dict())
+  if names := sorted({*workdir.flat(stored)} - {*known}):
     raise ValueError(
       f"workdir: {folder} has fields of another release: {', '.join(names)}"
     )

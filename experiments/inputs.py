@@ -54,8 +54,6 @@ def is_coded(config) -> bool:
 def options(config) -> recordings.Options:
   """How recordings are binned; their duration is that of all steps."""
   choices = config.data
-  sensor = dict(choices.simulator)
-  sensor["path"] = tuple(map(tuple, sensor["path"]))
   return recordings.Options(
     dt_ms=choices.dt_ms,
     duration_s=config.num_steps * choices.dt_ms / 1e3,
@@ -64,8 +62,9 @@ def options(config) -> recordings.Options:
     digits=tuple(choices.digits),
     bounds=tuple(choices.bounds),
     crop=tuple(choices.crop),
+    tfds_dir=os.path.expanduser(choices.tfds_dir),
     simulated=tuple(choices.simulated),
-    simulator=simulator.Settings(**sensor),
+    simulator=simulator.Settings(**choices.simulator),
     simulator_seed=choices.simulator_seed,
     download=choices.download,
   )

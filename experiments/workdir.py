@@ -4,8 +4,15 @@ import importlib.metadata
 import json
 import pathlib
 
+from experiments.configs import base
+
 # Where data lie is no part of a run: a checkpoint knows what they were.
-ELSEWHERE = ("data.data_dir", "data.download", "data.device_bytes")
+ELSEWHERE = (
+  "data.data_dir",
+  "data.download",
+  "data.tfds_dir",
+  "data.device_bytes",
+)
 PACKAGES = ("timedecode", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -14,7 +21,7 @@ def claim(config, folder: pathlib.Path) -> None:
   path = folder / "config.json"
   ours = json.loads(config.to_json_best_effort())
   if path.exists():
-    theirs = read_config(folder)
+    theirs = complete(read_config(folder))
     names = sorted(
       name
       for name in {*flat(ours), *flat(theirs)}
@@ -49,6 +56,21 @@ def read_config(folder: pathlib.Path) -> dict:
   if not isinstance(config, dict):
     raise ValueError(f"workdir: {path} holds no configuration")
   return config
+
+
+def complete(config: dict) -> dict:
+  """A stored configuration, with defaults for fields that came later."""
+  return _filled(config, json.loads(base.get_config().to_json_best_effort()))
+
+
+def _filled(tree: dict, defaults: dict) -> dict:
+  missing = {k: v for k, v in defaults.items() if k not in tree}
+  return missing | {
+    name: _filled(value, defaults[name])
+    if isinstance(value, dict) and isinstance(defaults.get(name), dict)
+    else value
+    for name, value in tree.items()
+  }
 
 
 def flat(tree, prefix: str = "") -> dict:

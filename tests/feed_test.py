@@ -4,6 +4,7 @@ import threading
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -137,3 +138,14 @@ def test_batches_are_the_same_from_the_device_and_from_the_host(
     assert all(isinstance(leaf, jax.Array) for leaf in rows)
   with pytest.raises(StopIteration):
     next(batches)
+
+
+def test_rows_beyond_the_default_limit_are_kept_if_told_to(monkeypatch):
+  """The limit is that of the caller: 3 GB, which no test could allocate."""
+  huge = np.broadcast_to(np.uint8(7), (3 * 2**20, 1024))
+  rows = sources.Rows(huge, np.zeros(len(huge), np.int32))
+  placed = []
+  small = lambda leaf: placed.append(leaf.nbytes) or jnp.zeros(1, leaf.dtype)
+  monkeypatch.setattr(sources.jnp, "asarray", small)
+  batches = feed.batches(rows, 2, 0, device_bytes=2**33)
+  assert isinstance(batches, feed.Resident) and sum(placed) > 3 * 2**30

@@ -1,5 +1,7 @@
 """Which of tonic's training recordings are for validation."""
 
+import itertools
+
 import h5py
 import numpy as np
 import pytest
@@ -38,49 +40,65 @@ def test_users_of_gestures_are_in_one_split(tmp_path, monkeypatch):
     for split in ("train", "validation")
   }
   names = np.array(sorted(f"user{user:02}" for user in users))
-  chosen = names[datasets.epoch_order(15, 0, 0)][:2]  # 6 of 60: two users.
-  assert source.size("validation") == 8 and source.size("train") == 52
-  told = ", ".join(sorted(chosen))
+  # Each has 4 of 60: two would be as far from 6 as one is.
+  chosen = names[datasets.epoch_order(15, 0, 0)][:1]
+  assert source.size("validation") == 4 and source.size("train") == 56
   assert source.remarks == (
-    f"validation: 8 recordings of training, all of the persons {told}"
+    f"validation: 4 of 60 training recordings, all of the persons {chosen[0]}"
   )
   assert column["validation"] == {int(name[4:]) // 4 for name in chosen}
-  mask, _ = held_out.split("dvs_gesture", tmp_path, 60)
-  assert mask.sum() == 8
 
 
-def test_speakers_of_shd_are_in_one_split(tmp_path):
-  speakers = np.repeat([0, 2, 5, 7], [1, 3, 10, 6])
+def _speakers(folder, counts):
+  """A file of SHD with so many recordings of each speaker."""
+  speakers = np.repeat(list(counts), list(counts.values()))
+  number = len(speakers)
   path = tonic_sources_test.write_shd(
-    tmp_path, [[(0.0, 3)]] * 20, [1] * 20, "train"
+    folder, [[(0.0, 3)]] * number, [1] * number, "train"
   )
   with h5py.File(path, "a") as file:
     file["extra/speaker"][...] = speakers
-  mask, remark = held_out.split("shd", tmp_path, 20)
+  return path, speakers
+
+
+def _nearest(counts):
+  """The best choice there is, by trying all."""
+  total = sum(counts.values())
+  sums = [
+    sum(some)
+    for size in range(1, len(counts))
+    for some in itertools.combinations(counts.values(), size)
+  ]
+  return min(abs(number - -(-total // 10)) for number in sums)
+
+
+@pytest.mark.parametrize("counts", [
+  {0: 1, 2: 3, 5: 10, 7: 6}, {1: 90, 2: 5, 3: 5}, {1: 8, 2: 4, 3: 70},
+  {k: 10 for k in range(12)},
+])  # fmt: skip
+def test_speakers_of_shd_are_in_one_split(tmp_path, counts):
+  _, speakers = _speakers(tmp_path, counts)
+  number = len(speakers)
+  mask, remark = held_out.split("shd", tmp_path, number)
   taken, left = set(speakers[mask]), set(speakers[~mask])
-  assert not taken & left and taken | left == {0, 2, 5, 7}
-  order = np.array([0, 2, 5, 7])[datasets.epoch_order(4, 0, 0)]
-  sizes = {0: 1, 2: 3, 5: 10, 7: 6}
-  want = []
-  while sum(sizes[speaker] for speaker in want) < 2:
-    want.append(order[len(want)])
-  assert taken == set(want) and "persons" in remark
+  assert taken and not taken & left and taken | left == set(counts)
+  # At most as far from a tenth as the best choice and one person more.
+  assert abs(mask.sum() - number / 10) <= _nearest(counts) + number / 12
+  told = ", ".join(map(str, sorted(taken)))
+  assert remark.endswith(f"all of the persons {told}")
+
+
+@pytest.mark.parametrize("counts", [{1: 40}, {1: 25, 2: 15}, {1: 20, 2: 20}])
+def test_who_has_too_many_is_not_held_out(tmp_path, counts):
+  path, _ = _speakers(tmp_path, counts)
+  random = sorted(datasets.epoch_order(40, 0, 0)[:4])
+  mask, remark = held_out.split("shd", tmp_path, 40)
+  assert np.flatnonzero(mask).tolist() == random
+  assert remark == "validation: 4 of 40 training recordings, random ones"
   with h5py.File(path, "a") as file:
     del file["extra/speaker"]
-  mask, remark = held_out.split("shd", tmp_path, 20)
-  assert sorted(np.flatnonzero(mask)) == sorted(
-    datasets.epoch_order(20, 0, 0)[:2]
-  )
-  assert remark == "validation: 2 random recordings of training"
-
-
-def test_one_person_is_split_at_random_and_two_are_not(tmp_path):
-  _gesture(tmp_path, (4,))
-  mask, remark = held_out.split("dvs_gesture", tmp_path, 4)
-  assert mask.sum() == 1 and "1 random recordings" in remark
-  _gesture(tmp_path, (4, 5))
-  mask, remark = held_out.split("dvs_gesture", tmp_path, 8)
-  assert mask.sum() == 4 and "all of the persons user0" in remark
+  again, _ = held_out.split("shd", tmp_path, 40)
+  assert np.flatnonzero(again).tolist() == random
 
 
 def test_other_numbers_of_recordings_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import pathlib
 import shutil
@@ -141,8 +142,8 @@ def test_archives_give_what_folders_give(tmp_path, kind):
   b = mnist_dvs.load(tmp_path / "b", tmp_path / "c", digits=(0, 3))
   for x, y in zip(a[:-1], b[:-1], strict=True):
     np.testing.assert_array_equal(x, y)
-  assert not len(a.unmatched) and len(b.unmatched)
-  told = b.unmatched.tobytes().decode().split("\n")
+  assert a.unmatched.tobytes() == b"[]"
+  told = json.loads(b.unmatched.tobytes())
   assert told == sorted(
     f"{tmp_path / 'b' / f'grabbed_data0{kind}'}: {name}"
     for name in list(extra)[::2]
@@ -274,6 +275,8 @@ def test_what_is_no_recording_or_twice_there_is_named(tmp_path, kind):
     f"{folder}/notes.txt": b"",
     f"{folder}/mnist_0_scale04_01.aedat": one,
   }
+  if kind != ".zip":  # Whose names are always text.
+    members[f"{folder}/caf\udce9.txt"] = b""
   _write(tmp_path, kind, members)
   got = mnist_dvs.load(tmp_path, tmp_path / "c", digits=(0,))
   assert got.numbers.tolist() == [1, 2, 3, 8, 9]
@@ -284,9 +287,35 @@ def test_what_is_no_recording_or_twice_there_is_named(tmp_path, kind):
     "equal spikes: 3: 3 of digit 0 is 1 of digit 0, 8 of digit 0 is 2 of digit"
     " 0, 9 of digit 0 is 2 of digit 0"
   )
-  assert passed.startswith("passed over, not named as a recording: 2: ")
-  assert "mnist_0_scale04_01.aedat, " in passed and "notes.txt" in passed
+  assert passed.startswith("passed over, not named as a recording: ")
+  assert "mnist_0_scale04_01.aedat, " in passed
+  assert passed.endswith(f"{folder}/notes.txt")
+  assert ("caf\\udce9.txt" in passed) == (kind != ".zip")
   assert "scale08" not in passed
+
+
+def test_what_lies_in_a_wrong_folder_is_named(tmp_path):
+  folder = tmp_path / "grabbed_data0/scale4"
+  _write_folder(tmp_path, {_name(0, 1): _recording(1)})
+  (folder / "mnist_0_scale08_0002.aedat").write_bytes(_recording(2))
+  (folder / "more").mkdir()
+  (folder / "more" / "mnist_0_scale04_0003.aedat").write_bytes(_recording(3))
+  (folder / "two\nlines").write_bytes(b"")
+  got = mnist_dvs.load(tmp_path, tmp_path / "c", digits=(0,))
+  assert got.numbers.tolist() == [1]
+  (passed,) = mnist_dvs.describe(got).splitlines()[1:]
+  assert passed == (
+    f"passed over, not named as a recording: 3: {folder}/more/,"
+    f" {folder}/mnist_0_scale08_0002.aedat, {folder}/two\\nlines"
+  )
+
+
+def test_recordings_without_a_spike_are_not_called_equal(tmp_path):
+  outside = HEADER + np.array([[0, 9], [0, 2_900_000]], ">u4").tobytes()
+  _write_folder(tmp_path, {_name(0, n): outside for n in (1, 2)})
+  got = mnist_dvs.load(tmp_path, tmp_path / "c", digits=(0,))
+  assert not got.spikes.any() and len(got.labels) == 2
+  assert not len(got.repeated)
 
 
 def test_short_recordings_are_listed(tmp_path):

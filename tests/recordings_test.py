@@ -240,8 +240,24 @@ def test_every_option_is_of_all_sources_or_of_some():
   """A default that is given, in whatever form, is refused nowhere."""
   common = {"dt_ms", "duration_s"}
   assert set(recordings.Options._fields) == common | set(options_lib.OF)
-  options = recordings.Options(digits=iter(range(10)), bounds=[801, 901])
-  assert recordings.resolve("shd", options).digits == tuple(range(10))
+  for kind in (iter, list, np.array):
+    options = recordings.Options(digits=kind(range(10)), bounds=[801, 901])
+    assert recordings.resolve("shd", options).digits == tuple(range(10))
+  options = recordings.Options(crop=np.array([1, 2, 3, 4]), scale=np.int64(8))
+  assert recordings.resolve("mnist_dvs", options).crop.tolist() == [1, 2, 3, 4]
+  path = [[0.0, 1.0, 2.0], [1.0, 3.0, 4.0]]
+  options = recordings.Options(simulator=simulator.Settings(path=path))
+  hash(recordings.resolve("mnist_dvs_sim", options))
+  for change, message in (
+    ({"crop": 5}, "crop: expected numbers, got 5"),
+    ({"digits": 5}, "digits: expected numbers, got 5"),
+    ({"scale": 4.0}, "scale: expected a whole number, got 4.0"),
+    ({"scale": 5}, "scale: expected one of"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      recordings.resolve("mnist_dvs", recordings.Options(**change))
+  with pytest.raises(ValueError, match="source: expected .*, got 'cifar'"):
+    recordings.resolve("cifar", recordings.Options())
 
 
 def test_a_split_without_recordings_is_refused(folder):

@@ -147,7 +147,14 @@ def test_fields_without_effect_are_refused(source, field, value, of):
 
 
 @pytest.mark.parametrize("source, field, value, message", [
-  ("mnist_dvs", "bounds", (901, 801), "bounds: expected ascending"),
+  ("mnist_dvs", "bounds", (901, 801), "bounds: expected 1 < validation < te"),
+  ("mnist_dvs", "bounds", (1, 901), "bounds: .*, got 1 and 901"),
+  ("mnist_dvs", "bounds", (801, 1001), "bounds: .*, got 801 and 1001"),
+  ("mnist_dvs_sim", "simulator.path", (0.0, 1.0, 2.0), "settings.path: expect"),
+  ("mnist_dvs_sim", "simulator.path", ((0.0, 1.0),), "settings.path: expected"),
+  ("mnist_dvs_sim", "simulator.path", ((0.0, float("nan"), 0.0),), "settings"),
+  ("mnist_dvs_sim", "simulator.blur", 1.5, "settings.blur: expected at most 1"),
+  ("mnist_dvs_sim", "simulator.shot_hz", 201.0, "settings.shot_hz: .*200"),
   ("mnist_dvs", "bounds", (1.5, 3), "bounds: expected a whole number"),
   ("mnist_dvs", "digits", (3, 12), r"digits: expected some of 0\.\.9"),
   ("mnist_dvs", "crop", (100, 0, 40, 40), "crop: expected a part of 128x128"),
@@ -158,7 +165,8 @@ def test_fields_without_effect_are_refused(source, field, value, of):
 ])  # fmt: skip
 def test_bad_options_are_found_before_any_work(source, field, value, message):
   config = tiny(source, "label")
-  config.data[field] = value
+  place, _, leaf = field.rpartition(".")
+  (config.data[place] if place else config.data)[leaf] = value
   with pytest.raises(ValueError, match=f"^config.data: {message}"):
     checks.validate(config)
 

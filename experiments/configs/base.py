@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from timedecode.datasets import simulator
+from timedecode.datasets.simulator_settings import Settings
 
 
 def get_config() -> ConfigDict:
@@ -76,10 +76,12 @@ def get_config() -> ConfigDict:
   # and test recordings.
   config.data.crop = (48, 48, 26, 26)  # Of mnist_dvs: leftmost column,
   # uppermost row, width, height.
+  config.data.tfds_dir = ""  # Of mnist_dvs: read raw events that TFDS keeps
+  # there, prepared from data_dir if they aren't; "": read the originals.
   config.data.simulated = (3600, 400, 1000)  # Of mnist_dvs_sim: recordings per
   # split, at most these.
-  config.data.simulator = ConfigDict(simulator.Settings()._asdict())  # Of
-  # mnist_dvs_sim: sensor and display, see timedecode.datasets.simulator.
+  config.data.simulator = ConfigDict(Settings()._asdict())  # Of
+  # mnist_dvs_sim: sensor and display, see simulator_settings.
   config.data.simulator_seed = 0  # Of mnist_dvs_sim: other recordings.
   config.data.device_bytes = 2**31  # Training rows that take no more are kept
   # on the device, >= 0; others are streamed to it.

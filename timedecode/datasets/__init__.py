@@ -192,9 +192,9 @@ def epoch_order(num_examples: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def position(num_examples: int, batch_size: int, step: int) -> tuple[int, int]:
-  """(epoch, index) of the first example of a step: `step_of`'s inverse.
+  """(epoch, index) of the first example of a step.
 
-  A run that goes on from here sees what an unbroken one sees.
+  A run that goes on at this step sees what an unbroken one sees.
 
   Args:
     num_examples: in the data, at least 1.

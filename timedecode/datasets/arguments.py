@@ -31,6 +31,20 @@ def whole(
   return number
 
 
+def wholes(
+  name: str, values: Any, count: int | None = None, minimum: int | None = None
+) -> tuple[int, ...]:
+  """Whole numbers, `count` of them, each at least `minimum`."""
+  try:
+    values = tuple(values)
+  except TypeError:
+    raise ValueError(f"{name}: expected numbers, got {values!r}") from None
+  numbers = tuple(whole(name, value, minimum) for value in values)
+  if count is not None and len(numbers) != count:
+    raise ValueError(f"{name}: expected {count} numbers, got {numbers}")
+  return numbers
+
+
 def positive(name: str, value: Any, or_zero: bool = False) -> float:
   """A finite number > 0, or >= 0 with `or_zero`."""
   kind = "a positive number or 0" if or_zero else "a positive number"

@@ -4,8 +4,10 @@ A file is named by a digest of what its arrays depend on (the key) and holds
 the key itself, which is compared when it is read. The format is that of
 `timedecode.checkpoint`: no pickle, checksums, complete or absent. Processes
 that prepare the same file at once each write their own and move it into
-place, so none can disturb another. What killed ones left of any key's file is
-removed by the next that writes one, by the rule of `timedecode.temporary`.
+place, so none can disturb another. Any file may be deleted at any time: those
+of earlier options or versions stay otherwise. What killed ones left of any
+key's file is removed by the next that writes one, by the rule of
+`timedecode.temporary`.
 """
 
 import hashlib

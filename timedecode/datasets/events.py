@@ -122,7 +122,7 @@ def bin_events(
       f"shape: expected (height, width, 1 or 2), got {tuple(shape)}"
     )
   height, width = (whole("shape", size, 1) for size in shape[:2])
-  dt_us = whole("dt_us", dt_us, 1)
+  dt_us = whole("dt_us", dt_us, 1, _FAR)
   num_steps = whole("num_steps", num_steps, 1)
   _check_range("x", events.x, width)
   _check_range("y", events.y, height)

@@ -90,7 +90,8 @@ class Resident(_Feed):
   ):
     """Places the rows; arguments are those of `batches`."""
     super().__init__()
-    self._rows, self._order = sources.place(rows), (batch_size, seed)
+    self._rows = sources.place(rows, limit=sources.nbytes(rows))
+    self._order = batch_size, seed
     self._gather = jax.jit(sources.gather)
     self._step, self._last_step = first_step, last_step
 

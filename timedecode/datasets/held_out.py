@@ -13,7 +13,7 @@ import numpy as np
 from timedecode import datasets
 from timedecode.datasets import tonic_sources
 
-_EVERY = 10  # One recording in so many, or the persons until it is reached.
+_EVERY = 10  # One recording in so many, or about.
 
 
 def persons(name: str, data_dir: str | os.PathLike) -> np.ndarray | None:
@@ -39,13 +39,28 @@ def _user(path: pathlib.Path) -> str:
   return path.parent.name.split("_")[0]  # Of user07_led.
 
 
+def _near_a_tenth(whose: np.ndarray) -> np.ndarray:
+  """Persons whose recordings together come nearest a tenth, as they come.
+
+  They are looked at in a fixed random order, and one is taken if that brings
+  the number nearer; none where it would leave less than three quarters.
+  """
+  names, sizes = np.unique(whose, return_counts=True)
+  wanted, taken, number = -(-len(whose) // _EVERY), [], 0
+  for index in datasets.epoch_order(len(names), 0, 0):
+    more = number + sizes[index]
+    if abs(more - wanted) < abs(number - wanted):
+      taken, number = [*taken, names[index]], more
+  return np.array(sorted(taken)) if 4 * number <= len(whose) else np.array([])
+
+
 def split(
   name: str, data_dir: str | os.PathLike, count: int
 ) -> tuple[np.ndarray, str]:
   """Whether each of `count` training recordings is held out, and a remark.
 
-  Persons come in a fixed random order, until a tenth of the recordings is
-  reached; one of several persons is always left for training.
+  All recordings of some persons, about a tenth of all. Where persons are not
+  known, or none of them has so few, a random tenth, and the remark says so.
 
   Raises:
     ValueError: persons are told for another number of recordings.
@@ -56,18 +71,15 @@ def split(
       f"{data_dir}: expected the person of each of {count} training recordings"
       f" of {name}, got {len(whose)}"
     )
-  names = np.unique(whose) if whose is not None else ()
-  wanted = -(-count // _EVERY)
-  if len(names) < 2:  # Files may be sorted by class: random ones.
-    chosen = datasets.epoch_order(count, 0, 0)[:wanted]
-    remark = f"validation: {wanted} random recordings of training"
-    return np.isin(np.arange(count), chosen), remark
-  order = names[datasets.epoch_order(len(names), 0, 0)][:-1]
-  sizes = np.cumsum([(whose == person).sum() for person in order])
-  taken = order[: 1 + int((sizes < wanted).sum())]
-  held_out = np.isin(whose, taken)
-  told = ", ".join(map(str, np.sort(taken)))
+  taken = _near_a_tenth(whose) if whose is not None else ()
+  if len(taken):
+    held_out = np.isin(whose, taken)
+    return held_out, (
+      f"validation: {held_out.sum()} of {count} training recordings, all of the"
+      f" persons {', '.join(map(str, taken))}"
+    )
+  chosen = datasets.epoch_order(count, 0, 0)[: -(-count // _EVERY)]
+  held_out = np.isin(np.arange(count), chosen)
   return held_out, (
-    f"validation: {held_out.sum()} recordings of training, all of the persons"
-    f" {told}"
+    f"validation: {held_out.sum()} of {count} training recordings, random ones"
   )

@@ -8,6 +8,7 @@ leaves a file's size and time as they were is seen by neither.
 
 import contextlib
 import hashlib
+import os
 import pathlib
 from collections.abc import Iterable
 
@@ -30,7 +31,7 @@ def digest(files: Snapshot) -> str:
     f"{'/'.join(path.parts[-2:])} {size} {time}"
     for path, (size, time) in files.items()
   ]
-  return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+  return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()
 
 
 def _said(about: tuple[int, int] | None) -> str:

@@ -16,6 +16,7 @@ they are left out and listed, as are recordings without an event.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -45,7 +46,7 @@ class Recordings(NamedTuple):
     whose last event is before the end: they are silent after it.
   repeated: int32 [R, 4], digit and number of recordings that are there, whose
     spikes equal those of an earlier one, and that one's.
-  unmatched: uint8, names of files that are no recordings', UTF-8, one a line.
+  unmatched: uint8, names of what was passed over, a JSON list.
   """
 
   spikes: np.ndarray
@@ -61,12 +62,12 @@ class Recordings(NamedTuple):
 
 
 def _repeated(spikes, labels, numbers) -> np.ndarray:
-  """Which rows equal an earlier one, [R, 4]."""
+  """Which rows with spikes equal an earlier one, [R, 4]."""
   first, found = {}, []
   for row, digit, number in zip(spikes, labels, numbers, strict=True):
     content = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
     earlier = first.setdefault(content, (digit, number))
-    if earlier != (digit, number):
+    if earlier != (digit, number) and row.any():
       found.append((digit, number, *earlier))
   return np.array(found, np.int32).reshape(-1, 4)
 
@@ -116,12 +117,26 @@ def check_polarity(polarity: str) -> None:
 
 def check_crop(crop: Iterable[int]) -> tuple[int, ...]:
   """The crop as whole numbers; raises ValueError unless inside the sensor."""
-  crop = tuple(arguments.whole("crop", number) for number in crop)
-  if len(crop) != 4 or min(crop[:2]) < 0 or min(crop[2:]) < 1:
+  crop = arguments.wholes("crop", crop, 4)
+  if min(crop[:2]) < 0 or min(crop[2:]) < 1:
     raise ValueError(f"crop: expected (x, y, width, height), got {crop}")
   if crop[0] + crop[2] > aedat.WIDTH or crop[1] + crop[3] > aedat.HEIGHT:
     raise ValueError(f"crop: expected a part of 128x128 pixels, got {crop}")
   return crop
+
+
+def _originals(data_dir, tfds_dir, scale, digits):
+  """What lists the files, and what reads them: folders or archives, or TFDS."""
+  if not tfds_dir:
+    look = lambda: files.snapshot(data_dir, scale, digits)
+    return look, lambda names: files.items(
+      data_dir, scale, digits, others=names
+    )
+  from timedecode.datasets import mnist_dvs_tfds
+
+  prepared = mnist_dvs_tfds.load(data_dir, tfds_dir, scale=scale, digits=digits)
+  look = lambda: mnist_dvs_tfds.snapshot(tfds_dir, scale, digits)
+  return look, lambda names: mnist_dvs_tfds.items(prepared)
 
 
 def load(
@@ -134,6 +149,7 @@ def load(
   polarity: str = "both",
   crop: tuple[int, int, int, int] = CROP,
   digits: Iterable[int] = range(10),
+  tfds_dir: str | os.PathLike | None = None,
 ) -> Recordings:
   """Recordings as packed spikes, prepared once and then read from a cache.
 
@@ -150,6 +166,8 @@ def load(
     polarity: 'both', two neurons per pixel, or 'merged', one.
     crop: leftmost column, uppermost row, width, height.
     digits: which to load, each once.
+    tfds_dir: read raw events that TFDS keeps in this folder, see
+      `mnist_dvs_tfds.load`; `data_dir` is then needed to prepare it only.
 
   Returns:
     `Recordings`, T = duration / dt, N = height * width * (2 or 1).
@@ -163,7 +181,8 @@ def load(
   check_polarity(polarity)
   crop = check_crop(crop)
   shape = (crop[3], crop[2], 2 if polarity == "both" else 1)
-  before = files.snapshot(data_dir, scale, digits)
+  look, read = _originals(data_dir, tfds_dir, scale, digits)
+  before = look()
   key = {
     "source": identity.digest(before),
     "data": "mnist_dvs",
@@ -172,12 +191,11 @@ def load(
   }
 
   def make():
-    found = files.items(data_dir, scale, digits)
-    arrays = _bin_all(found, crop, shape, dt_us, num_steps)
-    names = "\n".join(files.unmatched(data_dir, scale, digits)).encode()
-    made = Recordings(**arrays, unmatched=np.frombuffer(names, np.uint8))
-    after = files.snapshot(data_dir, scale, digits)
-    identity.check_unchanged(before, after)
+    names = []
+    arrays = _bin_all(read(names), crop, shape, dt_us, num_steps)
+    told = np.frombuffer(json.dumps(sorted(names)).encode(), np.uint8)
+    made = Recordings(**arrays, unmatched=told)
+    identity.check_unchanged(before, look())
     if not len(made.labels):
       raise ValueError(
         f"{data_dir}: scale {scale}, digits {digits}: expected a recording"

@@ -8,7 +8,6 @@ and the same for the scales 8 and 16, numbers 1..1000. Files named
 `..._qt<n>.aedat` are the beginnings of recordings (those seen last 0.2 s).
 """
 
-import functools
 import os
 import pathlib
 import re
@@ -18,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from timedecode.datasets import aedat, archives, identity
+from timedecode.datasets.arguments import whole, wholes
 from timedecode.datasets.events import Events
 
 SCALES = (4, 8, 16)
@@ -37,14 +37,14 @@ class Item(NamedTuple):
 
 def check_selection(scale: int, digits: Iterable[int]) -> tuple[int, ...]:
   """The digits, sorted; raises ValueError for an unknown scale or digit."""
-  if scale not in SCALES:
+  if whole("scale", scale) not in SCALES:
     raise ValueError(f"scale: expected one of {SCALES}, got {scale!r}")
-  digits = tuple(digits)
+  digits = wholes("digits", digits)
   if not digits or not set(digits) <= set(range(10)):
     raise ValueError(f"digits: expected some of 0..9, got {digits}")
   if len(set(digits)) < len(digits):
     raise ValueError(f"digits: expected each once, got {digits}")
-  return tuple(sorted(map(int, digits)))
+  return tuple(sorted(digits))
 
 
 def _source(data_dir: pathlib.Path, digit: int, scale: int) -> pathlib.Path:
@@ -73,11 +73,15 @@ def _where(source: pathlib.Path, name: str) -> str:
   return f"{source}: {name}"
 
 
+def _last(name: str) -> str:
+  return pathlib.PurePosixPath(name).name
+
+
 def _parse(
   source: pathlib.Path, name: str, digit: int, scale: int
 ) -> tuple[int, str] | None:
   """Number, and the mark of a cut or ''; None for other files or scales."""
-  match = _NAME.fullmatch(pathlib.PurePosixPath(name).name)
+  match = _NAME.fullmatch(_last(name))
   if match is None or int(match[2]) != scale:
     return None
   number = int(match[3])
@@ -107,12 +111,15 @@ def _read(
   scale: int,
   numbers: Container[int],
   seen: dict[tuple[int, str], str],
+  others: list[str],
 ) -> Iterator[Item]:
-  """Items of the numbers; fills `seen` with the names of all recordings."""
+  """Items of the numbers; fills `seen` and `others` with all names."""
 
   def wanted(name):
     found = _parse(source, name, digit, scale)
     if found is None:
+      if source.is_dir() or not _NAME.fullmatch(_last(name)):
+        others.append(_where(source, name))
       return False
     if found in seen:
       raise ValueError(
@@ -122,6 +129,8 @@ def _read(
     seen[found] = name
     return found[0] in numbers
 
+  if source.is_dir():
+    others += sorted(f"{path}/" for path in source.iterdir() if path.is_dir())
   for name, data in archives.files(source, wanted):
     number, mark = _parse(source, name, digit, scale)
     where = _where(source, name)
@@ -138,6 +147,7 @@ def items(
   scale: int = 4,
   digits: Iterable[int] = range(10),
   numbers: Container[int] = range(1, NUM_RECORDINGS + 1),
+  others: list[str] | None = None,
 ) -> Iterator[Item]:
   """Every file of the chosen recordings, cuts and empty ones included.
 
@@ -147,6 +157,9 @@ def items(
     scale: 4, 8 or 16, the size at which the digits were shown.
     digits: which, each once.
     numbers: which recordings of each digit; other files aren't read.
+    others: gets the names of what is passed over, because it isn't named as a
+      recording of this scale: files, and folders with a slash at the end. In
+      archives recordings of other scales belong there and aren't named.
 
   Yields:
     `Item`s, digit after digit; an empty file as a recording of 0 events.
@@ -156,9 +169,10 @@ def items(
       archives or no file of this scale; two files of one recording; a file
       in another digit's place; what `archives.files` and `aedat.decode` raise.
   """
+  others = [] if others is None else others
   for digit in check_selection(scale, digits):
     source = _source(pathlib.Path(data_dir), digit, scale)
-    yield from _read(source, digit, scale, numbers, {})
+    yield from _read(source, digit, scale, numbers, {}, others)
 
 
 def present(
@@ -171,29 +185,9 @@ def present(
   seen = {}
   for digit in check_selection(scale, digits):
     source, of_digit = _source(pathlib.Path(data_dir), digit, scale), {}
-    list(_read(source, digit, scale, (), of_digit))
+    list(_read(source, digit, scale, (), of_digit, []))
     seen |= of_digit
   return sorted({number for number, mark in seen if not mark})
-
-
-def unmatched(
-  data_dir: str | os.PathLike, scale: int, digits: Iterable[int]
-) -> list[str]:
-  """Files beside the recordings whose names are no recording's, sorted.
-
-  Reads names only. Raises as `items` does.
-  """
-  found = []
-
-  def note(source, name):
-    if not _NAME.fullmatch(pathlib.PurePosixPath(name).name):
-      found.append(_where(source, name))
-    return False
-
-  for digit in check_selection(scale, digits):
-    source = _source(pathlib.Path(data_dir), digit, scale)
-    list(archives.files(source, functools.partial(note, source)))
-  return sorted(found)
 
 
 def snapshot(

@@ -1,5 +1,6 @@
 """What was found of MNIST-DVS and what not, in words."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,12 @@ def _named(pairs: np.ndarray) -> str:
   """How many recordings, and the first of them."""
   names = [f"{number} of digit {digit}" for digit, number in pairs[:_NAMED]]
   return _listed(names, len(pairs), "recordings ")
+
+
+def _printable(name: str) -> str:
+  """In one line, with escapes for bytes that are no UTF-8."""
+  name = name.encode("utf-8", "backslashreplace").decode()
+  return name.replace("\n", "\\n")
 
 
 def _listed(names: list[str], count: int, what: str = "") -> str:
@@ -53,8 +60,8 @@ def describe(recordings: Any) -> str:
       for digit, number, of, other in pairs[:_NAMED]
     ]
     lines.append(f"equal spikes: {_listed(named, len(pairs))}")
-  if len(recordings.unmatched):
-    names = recordings.unmatched.tobytes().decode().split("\n")
+  if names := json.loads(recordings.unmatched.tobytes()):
+    names = [_printable(name) for name in names]
     what = "passed over, not named as a recording"
     lines.append(f"{what}: {_listed(names[:_NAMED], len(names))}")
   for name, what in (("special", "left out"), ("late", "moved")):

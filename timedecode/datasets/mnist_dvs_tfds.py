@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from timedecode.datasets import mnist_dvs, tfds_files
+from timedecode.datasets import aedat, identity, mnist_dvs, tfds_files
 from timedecode.datasets import mnist_dvs_files as files
 from timedecode.datasets.events import Events
 
@@ -106,6 +106,24 @@ class MnistDvs(tfds.core.GeneratorBasedBuilder):
 def events_of(example: Mapping[str, Any]) -> Events:
   """The `Events` of an example, for `events.crop` and `events.bin_events`."""
   return Events(*(example[name] for name in Events._fields))
+
+
+def items(prepared: Mapping[str, Sequence]) -> Iterator[files.Item]:
+  """The recordings that `load` returns, as `mnist_dvs_files.items` has them."""
+  for split, examples in prepared.items():
+    for example in examples:
+      found = aedat.Recording(events_of(example), 0, 0)
+      digit, number = int(example["label"]), int(example["number"])
+      name = f"{split}: recording {number} of digit {digit}"
+      yield files.Item(digit, number, name, False, found)
+
+
+def snapshot(
+  tfds_dir: str | os.PathLike, scale: int, digits: Iterable[int]
+) -> identity.Snapshot:
+  """The prepared files, for a cache."""
+  folder = tfds_files.folder_of(tfds_dir, MnistDvs, config(scale, digits))
+  return identity.snapshot(p for p in folder.iterdir() if p.is_file())
 
 
 class Recordings(Sequence):

@@ -45,6 +45,7 @@ def _load_mnist_dvs(data_dir, options):
     data_dir, datasets.cache_folder(), dt_ms=options.dt_ms,
     duration_s=options.duration_s, scale=options.scale,
     polarity=options.polarity, crop=options.crop, digits=options.digits,
+    tfds_dir=options.tfds_dir,
   )  # fmt: skip
   parts = mnist_dvs.split(found, *options.bounds)
   splits = {

@@ -90,6 +90,7 @@ def load(
       "keys": jax.config.jax_default_prng_impl,
       "dt_ms": dt_ms, "duration_s": duration_s,
       "settings": list(settings), "seed": seed, "jax": jax.__version__,
+      "backend": jax.default_backend(),
       "version": _VERSION,
     }  # fmt: skip
     of_split = len(sources.SPLITS) * seed + index

@@ -31,43 +31,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from timedecode.datasets import arguments
+from timedecode.datasets.simulator_settings import BLOCK, Settings, check
 
 SIDE = 26
 NUM_NEURONS = SIDE * SIDE * 2
 _IMAGE = 28
-_BLOCK = 10  # Steps; a pixel has at most one shot event in a block.
-_MAY_BE_ZERO = ("amplitude", "refractory_ms", "leak_hz", "shot_hz")
-
-
-class Settings(NamedTuple):
-  """Sensor, display, and spreads: standard deviations over recordings."""
-
-  step_ms: float = 0.5  # Of the simulation.
-  refresh_hz: float = 75.0  # Frames of the display.
-  blur: float = (
-    0.05  # Width of an edge between two pixels of the image, (0, 1].
-  )
-  background: float = 0.01  # Light of black; of white: + amplitude.
-  amplitude: float = 1.0
-  amplitude_spread: float = 0.05  # Relative.
-  cutoff_hz: float = 29.0  # Low pass of the sensor.
-  threshold_on: float = 0.97  # Natural logarithm of light.
-  threshold_off: float = 0.92
-  threshold_spread: float = 0.04  # Relative, one factor for all pixels.
-  pixel_threshold_spread: float = 0.07  # As the threshold, and over pixels.
-  refractory_ms: float = 2.5  # Rounded up to steps.
-  leak_hz: float = 0.1  # ON events of a pixel that sees no change.
-  shot_hz: float = 0.02  # Of a pixel, both polarities together.
-  magnification: float = 1.06  # Window pixels per pixel of the image.
-  magnification_spread: float = 0.03  # Relative.
-  centre_spread: float = 0.5  # Of the path, x and y, window pixels.
-  start_spread_s: float = 0.02  # Where in the path a recording begins.
-  period_s: float = 1.24  # Of the path: (seconds, x, y) in window pixels from
-  # the middle, straight lines between.
-  path: tuple[tuple[float, float, float], ...] = (
-    (0.0, 0.0, 0.0), (0.265, -4.6, 3.7), (0.570, 1.5, -0.5), (0.875, 7.3, 3.8),
-  )  # fmt: skip
 
 
 class Draws(NamedTuple):
@@ -89,7 +57,10 @@ def draw(key: jax.Array, settings: Settings, num_steps: int) -> Draws:
   keys = dict(zip(Draws._fields, jax.random.split(key, 8), strict=True))
   pixel_key, factor_key = jax.random.split(keys["thresholds"])
   normal, uniform, pixels = jax.random.normal, jax.random.uniform, SIDE * SIDE
-  vary = lambda key, mean, spread: mean * (1.0 + spread * normal(key))
+
+  def vary(key, mean, spread):  # Far draws are cut: none is negative.
+    return mean * jnp.maximum(1.0 + spread * normal(key), 0.25)
+
   nominal = jnp.array([[settings.threshold_off, settings.threshold_on]])
   spread = settings.magnification_spread
   factor = vary(factor_key, 1.0, settings.threshold_spread)
@@ -102,7 +73,7 @@ def draw(key: jax.Array, settings: Settings, num_steps: int) -> Draws:
     uniform(keys["display_phase"]),
     jnp.maximum(factor * (nominal + offsets), 0.25 * nominal),
     uniform(keys["begin"], (pixels,)),
-    uniform(keys["shots"], (-(-num_steps // _BLOCK), pixels)),
+    uniform(keys["shots"], (-(-num_steps // BLOCK), pixels)),
   )
 
 
@@ -112,7 +83,7 @@ def render(settings: Settings, image: jax.Array, draws: Draws) -> jax.Array:
   Frame f begins display_phase frames before time f / refresh_hz and shows the
   image, [28, 28] in [0, 1], where it is then; around it is black.
   """
-  duration_s = _BLOCK * len(draws.shots) * settings.step_ms * 1e-3
+  duration_s = BLOCK * len(draws.shots) * settings.step_ms * 1e-3
   frame = jnp.arange(math.ceil(duration_s * settings.refresh_hz) + 1)
   time = (frame - draws.display_phase) / settings.refresh_hz + draws.start_s
   knots = jnp.array(settings.path)
@@ -157,16 +128,16 @@ def sense(settings: Settings, frames: jax.Array, draws: Draws, reduce):
   ``reduce`` turns the events of 10 steps, bool [10, 676, 2], OFF before ON,
   into what is kept of them; the result has ceil(S / 10) of that.
   """
-  inside = jnp.arange(_BLOCK)
+  inside = jnp.arange(BLOCK)
   step_s = settings.step_ms * 1e-3
-  chance = settings.shot_hz * _BLOCK * step_s
+  chance = settings.shot_hz * BLOCK * step_s
   phase, rate = draws.display_phase, settings.refresh_hz * step_s
 
   def block(state, now):
     number, uniforms = now
-    halves = jnp.floor(uniforms * (2 * _BLOCK / max(chance, 1e-9)))
+    halves = jnp.floor(uniforms * (2 * BLOCK / max(chance, 1e-9)))
     halves = jnp.where(uniforms < chance, halves, -1.0).astype(jnp.int32)
-    index = jnp.floor((number * _BLOCK + inside) * rate + phase)
+    index = jnp.floor((number * BLOCK + inside) * rate + phase)
     step = lambda state, now: _step(
       settings, draws, state, (frames[now[0]], now[1], halves)
     )
@@ -179,29 +150,6 @@ def sense(settings: Settings, frames: jax.Array, draws: Draws, reduce):
   state = frames[0], m, jnp.zeros(SIDE * SIDE, jnp.int32)
   numbers = jnp.arange(len(draws.shots))
   return jax.lax.scan(block, state, (numbers, draws.shots))[1]
-
-
-def check(
-  settings: Settings, duration_s: float = 2.0, bin_ms: float = 10.0
-) -> tuple[int, int]:
-  """Steps per bin and bins of a recording.
-
-  Raises:
-    ValueError: a setting out of its range, or times that are no multiples.
-  """
-  for name, value in settings._asdict().items():
-    if name != "path":
-      zero = "spread" in name or name in _MAY_BE_ZERO
-      arguments.positive(f"settings.{name}", value, or_zero=zero)
-  times = [knot[0] for knot in settings.path]
-  ends = [0.0, *times, settings.period_s]
-  if not times or times != sorted(set(times)) or ends != sorted(ends):
-    raise ValueError(
-      f"settings.path: expected times from 0 up to period_s, got {times}"
-    )
-  bin_steps = arguments.multiple("bin_ms", bin_ms, "step_ms", settings.step_ms)
-  num_bins = arguments.multiple("duration_s", duration_s, "bin_ms", bin_ms, 1e3)
-  return bin_steps, num_bins
 
 
 def mnist_dvs_sim(
@@ -237,7 +185,7 @@ def mnist_dvs_sim(
     raise ValueError(f"image: expected uint8 or float, got {image.dtype}")
   draws = draw(key, settings, num_bins * bin_steps)
   frames = render(settings, jnp.asarray(image, jnp.float32) / scale, draws)
-  part = math.gcd(bin_steps, _BLOCK)
+  part = math.gcd(bin_steps, BLOCK)
 
   def pack(events):  # Of 10 steps; bins are put together afterwards.
     bits = jnp.any(events.reshape(-1, part, NUM_NEURONS), axis=1)
