@@ -75,6 +75,7 @@ def configure(config, fields, size, rate):
   config.encoder.num_readout = size
   config.steps = 10_000  # Of the schedule; no run is as long.
   config.optimizer.learning_rate = rate
+  config.optimizer.encoder_learning_rate = 0.0  # One rate for all.
   config.optimizer.final_fraction = 1.0
   config.optimizer.warmup_fraction = WARM_UP / config.steps
   config.temperature = config.final_temperature = 0.5

@@ -15,4 +15,6 @@ def get_config():
   config = base.get_config()
   config.name = "mnist_time"
   config.baseline_view = "rate"
+  # Best of `studies/tuning.py` on validation, for rate decoding as well.
+  config.optimizer.encoder_learning_rate = 2e-2
   return config

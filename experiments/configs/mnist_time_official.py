@@ -17,8 +17,4 @@ def get_config():
   config = mnist_time.get_config()
   config.name = "mnist_time_official"
   config.data.source = "mnist_5k_official"
-  # Best of `studies/tuning.py` on validation for each view.
-  config.optimizer.learning_rate = 1e-2
-  config.baseline_learning_rate = 2e-2
-  config.baseline_view_scale = 4.0
   return config

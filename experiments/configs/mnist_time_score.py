@@ -17,4 +17,5 @@ def get_config():
   config.name = "mnist_time_score"
   config.estimator = "score_function"
   config.num_samples = 8
+  config.optimizer.encoder_learning_rate = 2e-2  # As mnist_time's.
   return config

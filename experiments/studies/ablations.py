@@ -13,13 +13,13 @@ FLIPS = (0.05, 0.1)
 
 def get_study() -> studies.Study:
   """The study."""
-  common = {"baseline_view": "", "steps": 1400}
+  common = studies.tuned("full", 8) | {"baseline_view": "", "steps": 1400}
   rows = {f"beta {beta:g}": {"beta": beta} for beta in BETAS}
   rows |= {f"prior rate {rate}": {"prior_rate": rate} for rate in RATES}
   rows |= {f"T {steps}": {"num_steps": steps} for steps in STEPS}
   rows |= {f"flips {flip}": {"channel_flip": flip} for flip in FLIPS}
   rows["frozen encoder"] = {"optimizer.encoder_name": "frozen"}
-  rows["counts"] = {"view": "rate"}
+  rows["counts"] = studies.tuned("rate", 8)
   return studies.Study(
     "ablations",
     "Information falls and distortion rises with beta.",

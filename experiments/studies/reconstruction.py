@@ -9,10 +9,12 @@ from experiments import studies
 CODES = ("latency", "rate")
 DECODERS = ("mlp", "conv")
 METHODS = {
-  "VDIB": {},
-  "rate decoding": {"view": "rate"},
-  "first-spike decoding": {"view": "first_spike"},
-  "frozen encoder": {"optimizer.encoder_name": "frozen"},
+  "VDIB": studies.tuned("full", 32),
+  "rate decoding": studies.tuned("rate", 32),
+  "first-spike decoding": studies.tuned("first_spike", 32),
+  "frozen encoder": (
+    studies.tuned("full", 32) | {"optimizer.encoder_name": "frozen"}
+  ),
 }
 PUBLISHED = {  # As shipped: no repair.
   "estimator": "published", "credit": "feedback", "information": "sampled",

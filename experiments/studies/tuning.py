@@ -33,6 +33,7 @@ def _row(view, size, rate, scale):
     "baseline_view": "",
     "steps": STEPS,
     "optimizer.learning_rate": rate,
+    "optimizer.encoder_learning_rate": 0.0,
     "view_scale": scale,
     "encoder.num_readout": size,
   }
