@@ -5,14 +5,17 @@
 A and B are folders of `experiments.train`; a run's baseline is judged too. With
 `flips` every spike and silence is flipped with the probabilities of
 --strengths, whatever the run was trained for; with `prefix` the first steps
-arrive and silence follows. Test examples, `eval_samples` samples of y each.
+arrive and silence follows. Test examples, `eval_samples` samples of y each;
+runs that differ in their seed alone are one line, mean ± standard deviation.
 Writes distort_<kind>.json, .md and .png.
 """
 
 import json
 import pathlib
+from collections import defaultdict
 
 import jax
+import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
@@ -78,17 +81,40 @@ def judge(folder: pathlib.Path, kind: str, given: list[str]) -> list[dict]:
   return curves
 
 
-def table(curves: list[dict], kind: str) -> str:
-  """A line per strength, a column per run and view."""
-  metric = curves[0]["metric"].replace("_", " ")
-  names = [f"{c['label']} (seed {c['seed']}, {c['data']})" for c in curves]
-  found = {}
-  for index, curve in enumerate(curves):
+def gather(curves: list[dict]) -> dict[str, dict[float, np.ndarray]]:
+  """Name -> strength -> the metric, a number per seed."""
+  seeds, found = defaultdict(list), defaultdict(lambda: defaultdict(list))
+  for curve in curves:
+    name = f"{curve['label']}, {curve['data']}"
+    seeds[name].append(curve["seed"])
     for point in curve["points"]:
-      line = found.setdefault(point["strength"], ["-"] * len(curves))
-      line[index] = f"{point[curve['metric']]:.3f}"
-  rows = [[f"{metric}; {LABELS[kind]}", *names], ["---"] * (len(curves) + 1)]
-  rows += [[f"{key:g}", *found[key]] for key in sorted(found)]
+      found[name][point["strength"]].append(point[curve["metric"]])
+  return {
+    f"{name} (seeds {', '.join(map(str, sorted(seeds[name])))})": {
+      strength: np.array(values) for strength, values in sorted(points.items())
+    }
+    for name, points in found.items()
+  }
+
+
+def _spread(values: np.ndarray) -> float:
+  return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
+def table(curves: list[dict], kind: str) -> str:
+  """A line per strength, a column per model: mean ± deviation over seeds."""
+  metric, columns = curves[0]["metric"].replace("_", " "), gather(curves)
+  rows = [[f"{metric}; {LABELS[kind]}", *columns]]
+  rows.append(["---"] * len(rows[0]))
+  for strength in sorted({s for points in columns.values() for s in points}):
+    row = [f"{strength:g}"]
+    for points in columns.values():
+      values = points.get(strength, np.array([]))
+      text = f"{values.mean():.3f}" if len(values) else "-"
+      row.append(
+        text + (f" ± {_spread(values):.3f}" if values[1:].size else "")
+      )
+    rows.append(row)
   return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -102,16 +128,15 @@ def check(curves: list[dict]) -> None:
 
 
 def draw(curves: list[dict], kind: str) -> Figure:
-  """The metric against the strength, a line per run and view."""
+  """The metric against the strength: mean and deviation over seeds."""
   figure = Figure((6.4, 4.8), layout="constrained")
   axis = figure.subplots()
-  for index, curve in enumerate(curves):
-    axis.plot(
-      [point["strength"] for point in curve["points"]],
-      [point[curve["metric"]] for point in curve["points"]],
+  for index, (name, points) in enumerate(gather(curves).items()):
+    axis.errorbar(
+      list(points), [values.mean() for values in points.values()],
+      [_spread(values) for values in points.values()], capsize=3,
       color=plots.COLOURS[index % 6], linestyle=plots.STYLES[index % 4],
-      marker="os^Dvx"[index % 6], markersize=4,
-      label=f"{curve['label']} (seed {curve['seed']})",
+      marker="os^Dvx"[index % 6], markersize=4, label=name,
     )  # fmt: skip
   name = curves[0]["metric"].replace("_", " ")
   axis.set(xlabel=LABELS[kind], ylabel=f"{name} (share of test examples)")

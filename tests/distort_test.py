@@ -40,10 +40,10 @@ def test_nothing_lost_and_everything_lost(run):
   nats = np.sum(np.logaddexp(0, logits) - r * logits, axis=1)
   nothing = prefix["points"][0]["distortion"]
   assert nothing == pytest.approx(nats.mean(), rel=1e-4)
-  figure = distort.draw([flips, prefix], "flips")
+  figure = distort.draw([flips], "flips")
   (axis,) = figure.axes
   np.testing.assert_array_equal(axis.lines[0].get_xdata(), [0, 1])
-  assert "3 neurons (seed 0)" in axis.lines[0].get_label()
+  assert "3 neurons, mnist_5k (seeds 0)" in axis.containers[0].get_label()
 
 
 def test_all_strengths_are_one_program(run, caplog):
@@ -75,15 +75,22 @@ def test_no_flip_is_plain_judging_exactly(run):
 
 
 def test_table_and_one_task():
-  curve = lambda metric, points: {
-    "label": "a", "seed": 0, "data": "d (simulated)", "metric": metric,
+  curve = lambda metric, points, seed=0: {
+    "label": "a", "seed": seed, "data": "d (simulated)", "metric": metric,
     "points": [{"strength": s, metric: v} for s, v in points],
   }  # fmt: skip
   curves = [curve("accuracy", [(0, 0.5), (0.1, 0.25)])]
-  curves.append(curve("accuracy", [(0.1, 0.125)]))
+  other = curve("accuracy", [(0.1, 0.75)]) | {"label": "b"}
+  curves += [curve("accuracy", [(0.1, 0.125)], 1), other]
   lines = distort.table(curves, "flips").splitlines()
-  assert lines[2:] == ["| 0 | 0.500 | - |", "| 0.1 | 0.250 | 0.125 |"]
-  assert "a (seed 0, d (simulated))" in lines[0]
+  assert lines[2:] == [
+    "| 0 | 0.500 | - |", "| 0.1 | 0.188 ± 0.088 | 0.750 |"
+  ]  # fmt: skip
+  assert lines[0].endswith(
+    "| a, d (simulated) (seeds 0, 1) | b, d (simulated) (seeds 0) |"
+  )
+  bars = distort.draw(curves, "flips").axes[0].containers[0]
+  np.testing.assert_allclose(bars.lines[0].get_ydata(), [0.5, 0.1875])
   with pytest.raises(ValueError, match="one task, got accuracy and judge_acc"):
     distort.check([*curves, curve("judge_accuracy", [])])
 
