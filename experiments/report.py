@@ -6,7 +6,8 @@ Below each path are runs' folders, WORKDIR/<row>/seed<k>/ or others, and files
 *.jsonl of records, one JSON object a line: study, row, seed, settings (dotted
 field -> value that differs from configs/base.py), command, summary. Runs that
 agree in all but the seed are one row. Writes report.html, which needs no other
-file, and report.md. What can't be read is named in both and on stderr.
+file, report.md with all settings, and brief.md with few columns. What can't be
+read is named in the first two and on stderr.
 """
 
 import json
@@ -83,7 +84,26 @@ def write(paths: list[pathlib.Path], output: pathlib.Path) -> list[str]:
   (output / "report.html").write_text(page, "utf-8", "replace")
   table = report_text.markdown(studies, problems)
   (output / "report.md").write_text(table, "utf-8", "replace")
+  brief = [f"## {s.name}\n\n{report_text.brief(s)}" for s in studies]
+  (output / "brief.md").write_text("\n".join(brief), "utf-8", "replace")
   return problems
+
+
+def fill(page: pathlib.Path, output: pathlib.Path) -> None:
+  """Puts the tables of brief.md between the marks of a page.
+
+  A table lies between ``<!-- results: STUDY -->`` and ``<!-- end -->``.
+  """
+  found = (output / "brief.md").read_text().split("## ")[1:]
+  tables = dict(part.split("\n\n", 1) for part in found)
+  text = page.read_text()
+  for name, table in tables.items():
+    mark = f"<!-- results: {name} -->\n"
+    if text.count(mark) != 1 or "<!-- end -->" not in text.split(mark)[1]:
+      raise ValueError(f"fill: expected one {mark!r} and an end in {page}")
+    head, rest = text.split(mark)
+    text = head + mark + table + rest[rest.index("<!-- end -->") :]
+  page.write_text(text)
 
 
 def define(values: flags.FlagValues = flags.FLAGS) -> None:
@@ -91,6 +111,10 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
   help_text = "Folders of runs or records, or files of records."
   flags.DEFINE_list("workdirs", [], help_text, flag_values=values)
   flags.DEFINE_string("output", "", "Folder of the report.", flag_values=values)
+  flags.DEFINE_string(
+    "fill", "", "A Markdown page: its tables are written anew.",
+    flag_values=values,
+  )  # fmt: skip
 
 
 def main(argv, values: flags.FlagValues = flags.FLAGS):
@@ -100,6 +124,8 @@ def main(argv, values: flags.FlagValues = flags.FLAGS):
   output = pathlib.Path(values.output)
   try:
     problems = write([pathlib.Path(p) for p in values.workdirs if p], output)
+    if values.fill:
+      fill(pathlib.Path(values.fill), output)
   except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
   for problem in problems:

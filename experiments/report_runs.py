@@ -60,6 +60,10 @@ def read_record(line: str) -> Run:
       raise ValueError(f"{name}: expected {kind.__name__}, got {value!r:.60}")
   if not found["summary"]:
     raise ValueError("summary: expected figures, got none")
+  last = found.get("validation")  # What choices are made on.
+  for name in ("accuracy", "judge_accuracy"):
+    if isinstance(last, dict) and name in last:
+      found["summary"][f"validation_{name}"] = last[name]
   return _make(**{name: found[name] for name in _KINDS})
 
 

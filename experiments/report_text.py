@@ -21,6 +21,8 @@ METRICS = {
   "baseline_pixel_cross_entropy": ("baseline: distortion", "nats/pixel", 4),
   "train_seconds": ("training", "seconds", 0),
   "judge_clean_accuracy": ("judge on clean images", "share", 3),
+  "validation_accuracy": ("accuracy, validation", "share", 3),
+  "validation_judge_accuracy": ("judge accuracy, validation", "share", 3),
   "psnr_db": ("PSNR", "dB", 2),
   "information_bits_per_spike": ("information", "bits/spike", 2),
   "hidden_rate": ("hidden rate", "spikes/step", 4),
@@ -104,6 +106,30 @@ def cells(row, fields: list[str], names: list[str]) -> tuple[list, list]:
 def headings(names: list[str]) -> list[tuple[str, str]]:
   """Name and unit of every figure."""
   return [METRICS.get(name, (name, ""))[:2] for name in names]
+
+
+def brief(study) -> str:
+  """A study's rows in few columns, the figure that matters of every seed."""
+  metric = "accuracy" if values_of(study.rows[0], "accuracy") else None
+  metric = metric or "judge_accuracy"
+  names = [
+    metric, f"validation_{metric}", "information_bits_per_example",
+    "mean_squared_error",
+  ]  # fmt: skip
+  names = [n for n in names if any(values_of(row, n) for row in study.rows)]
+  heads = [", ".join(filter(None, pair)) for pair in headings(names)]
+  head = ["row", heads[0], "by seed", *heads[1:], "training, seconds"]
+  lines = [head, ["---"] * len(head)]
+  for row in study.rows:
+    first, *others = (
+      mean_text(values_of(row, name), METRICS[name][-1]) for name in names
+    )
+    seeds = ", ".join(f"{value:.3f}" for value in values_of(row, metric))
+    seconds = mean_text(values_of(row, "train_seconds"), 0)
+    lines.append([row.name, first, seeds, *others, seconds])
+  table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+  where = sorted({f"{row.data}, {row.split}" for row in study.rows})
+  return f"{'; '.join(where)}.\n\n{table}\n"
 
 
 def markdown(studies, problems: list[str]) -> str:

@@ -461,3 +461,47 @@ def test_the_command_of_an_autoencoder(tmp_path):
   ]  # fmt: skip
   assert "--config.seed=3" in words and "--config.steps=7" in words
   assert not any("config.kl_weight" in word for word in words)
+
+
+def test_brief_lists_every_seed(tmp_path):
+  path = tmp_path / "r.jsonl"
+  lines = [
+    _record(seed=seed, summary=_summary(seed, accuracy, train_seconds=seconds))
+    for seed, accuracy, seconds in ((0, 0.5, 60.0), (1, 0.75, 80.0))
+  ]
+  path.write_text("\n".join(lines))
+  (study,), *_ = _report(path)
+  # Mean 0.625, deviation 0.25 / sqrt(2); 70 and 20 / sqrt(2).
+  line = "| a | 0.625 ± 0.177 | 0.500, 0.750 | 70 ± 14 |"
+  assert report_text.brief(study).splitlines()[-1] == line
+  page = tmp_path / "page.md"
+  page.write_text("a\n<!-- results: sweep -->\nold\n<!-- end -->\nb\n")
+  arguments = (
+    f"--workdirs={path}", f"--output={tmp_path / 'out'}", f"--fill={page}"
+  )  # fmt: skip
+  for _ in range(2):
+    _main(*arguments)
+    text = page.read_text()
+    assert text.startswith("a\n<!-- results: sweep -->\nmnist_5k, test, 9")
+    assert text.endswith(f"{line}\n<!-- end -->\nb\n") and "old" not in text
+  page.write_text("no mark")
+  with pytest.raises(SystemExit, match="fill: expected one '<!-- results: sw"):
+    _main(*arguments)
+
+
+RESULTS = ROOT / "experiments" / "results"
+PAGE = ROOT / "experiments" / "README.md"
+MARKS = re.findall(r"<!-- results: (\w+) -->", PAGE.read_text())
+
+
+def test_every_study_with_records_is_in_the_readme():
+  kept = {path.parent.name for path in RESULTS.glob("*/records.jsonl")}
+  assert set(MARKS) == kept and len(MARKS) == len(kept)
+
+
+@pytest.mark.parametrize("name", MARKS)
+def test_tables_of_the_readme_are_those_of_the_records(name):
+  text = PAGE.read_text().split(f"<!-- results: {name} -->\n")[1]
+  runs, problems = report_runs.gather([RESULTS / name / "records.jsonl"])
+  (study,) = report.arrange(runs, problems)
+  assert text.startswith(report_text.brief(study)) and not problems
