@@ -19,6 +19,7 @@ from timedecode import (
   estimators,
   neurons,
   online_final,
+  parallel,
   priors,
   published,
   readout,
@@ -28,11 +29,24 @@ from timedecode import (
 )
 
 
+def axis_name(config) -> str | None:
+  """Of the devices, where means over them are the step's own."""
+  return parallel.AXIS if config.parallel == "pmap" else None
+
+
+def layout(config) -> parallel.Layout:
+  """Which devices share a batch; ValueError if they can't."""
+  found = parallel.layout(config.parallel, config.num_devices or None)
+  found.check(config.batch_size)
+  return found
+
+
 def simple_estimator(config) -> estimation.Estimator:
   """Any estimator that needs no model to be built."""
   options = {}
   if config.estimator == "score_function":
     options["baseline"] = config.baseline
+    options["axis_name"] = axis_name(config)
   if config.estimator == "relaxed":
     options["temperature"] = optax.exponential_decay(
       config.temperature,
@@ -56,7 +70,7 @@ def build_estimator(config, model) -> estimation.Estimator:
   if config.estimator != "published":
     return simple_estimator(config)
   return published.published_rule(
-    model.encoder, config.repairs, config.batch_size
+    model.encoder, config.repairs, config.batch_size, axis_name(config)
   )
 
 

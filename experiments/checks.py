@@ -9,12 +9,14 @@ from timedecode import (
   channel,
   credit,
   estimators,
+  parallel,
   priors,
   published,
   surrogate,
 )
 
 CHOICES = {
+  "parallel": parallel.KINDS,
   "estimator": (*estimators.ESTIMATORS, "published"),
   "baseline": estimators.BASELINES,
   "credit": tuple(credit.CREDITS),
@@ -34,7 +36,8 @@ CHOICES = {
   "optimizer.encoder_name": ("", "adam", "sgd", "frozen"),
 }
 AT_LEAST = {
-  "seed": 0, "steps": 1, "batch_size": 1, "num_steps": 2, "num_samples": 1,
+  "seed": 0, "num_devices": 0, "steps": 1, "batch_size": 1, "num_steps": 2,
+  "num_samples": 1,
   "window": 1, "decoder_width": 0, "eval_every": 1, "eval_samples": 1,
   "data.split_seed": 0, "data.device_bytes": 0, "data.max_shift": 0,
   "encoder.num_readout": 1,
@@ -93,6 +96,17 @@ def validate(config) -> None:
 
 
 def _check_combinations(config):
+  if config.num_devices > 1 and config.parallel == "none":
+    raise ValueError(
+      "config.num_devices: expected 0 or 1 with parallel = 'none', got"
+      f" {config.num_devices}"
+    )
+  parts = config.num_devices or 1
+  if config.batch_size % parts:
+    raise ValueError(
+      f"config.batch_size: expected a multiple of num_devices = {parts}, got"
+      f" {config.batch_size}"
+    )
   batch = config.estimator == "score_function" and config.baseline == "batch"
   if batch and config.batch_size < 2:
     raise ValueError(

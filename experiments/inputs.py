@@ -6,11 +6,10 @@ import os
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from experiments.configs import base
-from timedecode import datasets
+from timedecode import collectives, datasets
 from timedecode import judge as judge_lib
 from timedecode.datasets import coded_images, recordings, simulator, sources
 from timedecode.datasets.options import OF
@@ -183,6 +182,9 @@ def judge(config, source: sources.Source) -> Any:
   return judge_lib.load_or_train(data, folder, config.judge_epochs).params
 
 
-def example_keys(key: jax.Array, batch_size: int) -> jax.Array:
-  """One key per position in the global batch."""
-  return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(batch_size))
+def example_keys(
+  key: jax.Array, batch_size: int, axis_name: str | None = None
+) -> jax.Array:
+  """One key per place in the global batch, for a device's part of it."""
+  places = collectives.places(batch_size, axis_name)
+  return jax.vmap(lambda place: jax.random.fold_in(key, place))(places)

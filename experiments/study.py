@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from absl import app, flags
 
-from experiments import checks, loop, workdir
+from experiments import checks, journal, workdir
 from experiments.configs import base
 from experiments.studies import Study
 
@@ -115,7 +115,7 @@ def read_records(path: pathlib.Path) -> list[dict]:
 def record(study: Study, member: Member, folder: pathlib.Path) -> dict:
   """What is kept of a finished run."""
   summary = json.loads((folder / "summary.json").read_text())
-  rows = loop.read_rows(folder / "metrics.jsonl")
+  rows = journal.read_rows(folder / "metrics.jsonl")
   config = configure(study, member.row, member.seed)
   defaults = workdir.flat(base.get_config().to_dict())
   settings = {

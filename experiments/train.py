@@ -4,7 +4,8 @@
       --workdir=DIR [--config.field=value ...]
 
 Without flags it runs `mnist_time` into a dated folder under runs/. The same
-command line continues a run that was interrupted.
+command line continues a run that was interrupted. --config.parallel=pmap (or
+mesh) shares every batch among all devices; several processes: see `hosts`.
 """
 
 import datetime
@@ -13,36 +14,66 @@ import time
 
 from absl import app
 
-from experiments import build, checks, finish, inputs, loop, options, workdir
+from experiments import (
+  build,
+  checks,
+  finish,
+  hosts,
+  inputs,
+  journal,
+  loop,
+  options,
+  workdir,
+)
+from timedecode import parallel
 
 
 def run(config, folder: pathlib.Path) -> dict:
-  """The whole job; returns the summary that it writes."""
+  """The whole job; returns the summary that it writes.
+
+  Of several processes the main one alone reads and writes the folder and has a
+  summary; the others return an empty one when it has written.
+  """
   start = time.perf_counter()
   checks.validate(config)
+  build.layout(config)
   for view in (config.view, config.baseline_view or config.view):
     build.build(config, view)
   source = inputs.load(config)
-  workdir.claim(config, folder)
+  if parallel.is_main():
+    workdir.claim(config, folder)
   runs = {
     view: loop.prepare(config, view, place, source)
     for view, place in workdir.places(config, folder).items()
   }
+  judge_params, summary = None, {}
+  if parallel.is_main():
+    announce(config, source, folder)
+    judge_params = inputs.judge(config, source)
+  for view, prepared in runs.items():
+    runs[view] = loop.train(config, prepared, source, judge_params)
+  if parallel.is_main():
+    summary = finish.finish(
+      config, source, judge_params, runs, folder, workdir.versions()
+    )
+    print(f"total {time.perf_counter() - start:.0f} s; results in {folder}")
+  parallel.wait_for_all("end")
+  return summary
+
+
+def announce(config, source, folder: pathlib.Path) -> None:
+  """Prints what is trained on, and where results come."""
+  spread = ""
+  if config.parallel != "none":
+    devices = build.layout(config).devices
+    spread = f"; {config.parallel} over {len(devices)} devices"
   print(
     f"data {inputs.describe(config)}: {source.size('train')} training,"
     f" {source.size('validation')} validation, {source.size('test')} test"
-    f" examples; results in {folder}"
+    f" examples; results in {folder}{spread}"
   )
   for remark in source.remarks.splitlines():
     print(f"data {remark}")
-  judge_params = inputs.judge(config, source)
-  for view, prepared in runs.items():
-    runs[view] = loop.train(config, prepared, source, judge_params)
-  summary = finish.finish(
-    config, source, judge_params, runs, folder, workdir.versions()
-  )
-  print(f"total {time.perf_counter() - start:.0f} s; results in {folder}")
-  return summary
 
 
 def main(argv):
@@ -53,10 +84,12 @@ def main(argv):
   stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
   folder = options.WORKDIR.value or f"runs/{config.name}-{stamp}"
   try:
+    hosts.start()
     run(config, pathlib.Path(folder))
-  except (ValueError, loop.NonFiniteLossError) as error:
+  except (ValueError, journal.NonFiniteLossError) as error:
     raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":
+  hosts.define()
   app.run(main)

@@ -165,7 +165,7 @@ def train(config, source, kl_weight: float, validate, report=print):
 
 
 def progress_line(config, done, seconds, loss, figures) -> str:
-  """As `loop.progress_line`."""
+  """As `journal.progress_line`."""
   return (
     f"[vae] step {done}/{config.steps}"
     f"  {done * config.batch_size / max(seconds, 1e-9):,.0f} examples/s"

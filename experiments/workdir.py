@@ -5,14 +5,14 @@ import json
 import pathlib
 
 from experiments.configs import base
+from timedecode import parallel
 
-# Where data lie is no part of a run: a checkpoint knows what they were.
+# Where data lie and what computes is no part of a run: a checkpoint knows what
+# the data were, and goes on on other devices.
 ELSEWHERE = (
-  "data.data_dir",
-  "data.download",
-  "data.tfds_dir",
-  "data.device_bytes",
-)
+  "data.data_dir", "data.download", "data.tfds_dir", "data.device_bytes",
+  "parallel", "num_devices",
+)  # fmt: skip
 PACKAGES = ("timedecode", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -88,7 +88,8 @@ def places(config, folder: pathlib.Path) -> dict[str, pathlib.Path]:
   result = {config.view: folder}
   if config.baseline_view:
     result[config.baseline_view] = folder / "baseline"
-    result[config.baseline_view].mkdir(exist_ok=True)
+    if parallel.is_main():
+      result[config.baseline_view].mkdir(exist_ok=True)
   return result
 
 

@@ -13,6 +13,7 @@ from experiments import (
   checks,
   evaluate,
   inputs,
+  journal,
   loop,
   scoring,
   train,
@@ -77,7 +78,7 @@ def test_a_killed_run_resumes_exactly(tmp_path):
   _same(resumed.state, whole.state)
   timing = ("train_seconds", "examples_per_second", "waiting_share")
   for a, b in zip(
-    loop.read_rows(path), loop.read_rows(whole.folder / "metrics.jsonl"),
+    journal.read_rows(path), journal.read_rows(whole.folder / "metrics.jsonl"),
     strict=True,
   ):  # fmt: skip
     assert {k: v for k, v in a.items() if k not in timing} == {
@@ -358,7 +359,7 @@ def test_a_non_finite_loss_stops_and_keeps_what_was_finite(tmp_path):
   run = loop.prepare(config, "full", tmp_path / "run", source)
   state = finite.state._replace(params=broken, optimizer=run.state.optimizer)
   run = run._replace(state=state, rows=finite.rows)
-  with pytest.raises(loop.NonFiniteLossError, match="loss of step 3 is nan"):
+  with pytest.raises(journal.NonFiniteLossError, match="loss of step 3 is nan"):
     loop.train(config, run, source, binaries.judge_params(config), print)
   saved = json.loads((tmp_path / "run" / "non_finite.json").read_text())
   assert saved == {"step": 3, "last_finite": finite.rows[-1]}
@@ -371,7 +372,7 @@ def test_a_step_into_the_void_is_not_saved(tmp_path):
     eval_every=1, optimizer__name="sgd", optimizer__learning_rate=1e38,
     optimizer__warmup_fraction=0.0, optimizer__max_norm=0.0,
   )  # fmt: skip
-  with pytest.raises(loop.NonFiniteLossError, match="loss of step 1 is"):
+  with pytest.raises(journal.NonFiniteLossError, match="loss of step 1 is"):
     _train(config, tmp_path / "run")
   assert not (tmp_path / "run" / "checkpoint").exists()
 

@@ -9,7 +9,7 @@ import pytest
 import recordings_test
 import tonic_sources_test
 
-from experiments import build, checks, evaluate, inputs, loop, train
+from experiments import build, checks, evaluate, inputs, journal, loop, train
 from experiments.configs import smoke
 from timedecode import datasets
 from timedecode.datasets import feed, recordings
@@ -74,7 +74,7 @@ def test_simulated_recordings(folder, target, fields, capsys):
     # Prototypes and training images are digits that the judge knows.
     assert summary["judge_clean_accuracy"] > 0.8
   assert figures == pictures
-  row = loop.read_rows(folder / "run" / "metrics.jsonl")[-1]
+  row = journal.read_rows(folder / "run" / "metrics.jsonl")[-1]
   assert 0.0 < row["waiting_share"] < 1.0 and 0.0 <= row[metric] <= 1.0
 
 

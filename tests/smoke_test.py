@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import inputs, loop, train, workdir
+from experiments import inputs, journal, loop, train, workdir
 from experiments.configs import smoke
 from timedecode import checkpoint, judge
 from timedecode.datasets import sources
@@ -52,7 +52,7 @@ def test_smoke_writes_its_files(smoke_run):
     png = (folder / "figures" / f"{name}.png").read_bytes()
     assert png.startswith(b"\x89PNG") and len(png) > 10_000
   for place in (folder, folder / "baseline"):
-    rows = loop.read_rows(place / "metrics.jsonl")
+    rows = journal.read_rows(place / "metrics.jsonl")
     assert [row["step"] for row in rows] == [20, 40]
     assert all(row["data_source"] == "mnist_5k" for row in rows)
     assert checkpoint.load_metadata(place / "checkpoint")["step"] == 40
@@ -69,7 +69,7 @@ def test_smoke_reports_progress_and_provenance(smoke_run):
 
 def test_smoke_learns_something(smoke_run):
   """Of 40 steps no more can be asked than a clear fall."""
-  rows = loop.read_rows(smoke_run[0] / "metrics.jsonl")
+  rows = journal.read_rows(smoke_run[0] / "metrics.jsonl")
   assert rows[-1]["distortion"] < 0.95 * rows[0]["distortion"]
   assert rows[-1]["distortion"] < 784 * np.log(2) * 0.9
 

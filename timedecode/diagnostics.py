@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from timedecode import collectives
+
 SATURATED_RATE = 0.45
 
 
@@ -30,13 +32,14 @@ class Diagnostics(NamedTuple):
   gradient_norms: jax.Array
 
 
-def measure(layers, sample, gradients) -> Diagnostics:
+def measure(layers, sample, gradients, axis_name=None) -> Diagnostics:
   """The diagnostics of a batch.
 
   Args:
     layers: the encoder's hidden layers.
     sample: `encoder.Sample` with the batch on axis 1.
-    gradients: `training.ModelParams`.
+    gradients: `training.ModelParams`, of the whole batch.
+    axis_name: of the devices that share the batch.
   """
   rates, silent, saturated, active = [], [], [], []
   if not sample.hidden:  # Not kept under `remat_every`.
@@ -45,7 +48,7 @@ def measure(layers, sample, gradients) -> Diagnostics:
   for layer, spikes, potential in zip(
     layers, sample.hidden, sample.potentials, strict=True
   ):
-    per_neuron = jnp.mean(spikes, axis=(0, 1))
+    per_neuron = collectives.mean(jnp.mean(spikes, axis=(0, 1)), axis_name)
     rates.append(jnp.mean(per_neuron))
     silent.append(jnp.mean(per_neuron == 0))
     saturated.append(jnp.mean(per_neuron > SATURATED_RATE))
@@ -53,7 +56,8 @@ def measure(layers, sample, gradients) -> Diagnostics:
       active.append(jnp.full((), jnp.nan))
     else:
       peak = layer.derivative(jnp.zeros(()))
-      active.append(jnp.mean(layer.derivative(potential) > 0.01 * peak))
+      share = jnp.mean(layer.derivative(potential) > 0.01 * peak)
+      active.append(collectives.mean(share, axis_name))
   norms = [optax.tree.norm(g) for g in gradients.encoder.hidden]
   norms += [optax.tree.norm(gradients.encoder.readout)]
   norms += [optax.tree.norm(gradients.decoder)]

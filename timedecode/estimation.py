@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from timedecode import bottleneck, encoder
+from timedecode import bottleneck, collectives, encoder
 
 
 class Estimate(NamedTuple):
@@ -91,10 +91,13 @@ def differentiated(batch_surrogate, init=lambda params: ()):
   return Estimator(init, estimate)
 
 
-def leave_one_out(values: jax.Array, axis: int) -> jax.Array:
-  """For every value the mean of the others along an axis."""
-  others = jnp.sum(values, axis, keepdims=True) - values
-  return others / (values.shape[axis] - 1)
+def leave_one_out(
+  values: jax.Array, axis: int, axis_name: str | None = None
+) -> jax.Array:
+  """For every value the mean of the others along an axis and on all devices."""
+  count = collectives.total(values.shape[axis], axis_name)
+  sums = collectives.total(jnp.sum(values, axis, keepdims=True), axis_name)
+  return (sums - values) / (count - 1)
 
 
 def check_samples(

@@ -36,7 +36,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from timedecode import bottleneck, estimation, neurons
+from timedecode import bottleneck, collectives, estimation, neurons
 
 
 def _pathwise(sampler_of, num_samples, init):
@@ -95,12 +95,12 @@ _KEEP = 0.99  # Of the moving average, per step.
 _APART = 0.25  # Share of the places of a pair with independent uniforms.
 
 
-def _baseline(name, average, totals):
+def _baseline(name, average, totals, axis_name):
   """The baseline of every loss; totals [B, K]."""
   if name == "samples":
     return estimation.leave_one_out(totals, 1)
   if name == "batch":
-    return estimation.leave_one_out(totals, 0)
+    return estimation.leave_one_out(totals, 0, axis_name)
   if name == "moving_average":
     value, weight = average
     return jnp.broadcast_to(value / jnp.maximum(weight, 1e-9), totals.shape)
@@ -121,7 +121,9 @@ def _moved(average, value):
 
 
 def score_function(
-  num_samples: int = 8, baseline: str = "samples"
+  num_samples: int = 8,
+  baseline: str = "samples",
+  axis_name: str | None = None,
 ) -> estimation.Estimator:
   """Equation (1), REINFORCE. Unbiased.
 
@@ -130,6 +132,7 @@ def score_function(
     baseline: "samples", the mean loss of the example's other trains, which
       takes 2 or more; "batch", the mean loss of the other examples;
       "moving_average", of the batches before; or "none".
+    axis_name: of the devices that share the batch, see `parallel`.
   """
   if baseline not in BASELINES:
     raise ValueError(
@@ -139,10 +142,11 @@ def score_function(
   estimation.check_samples("score_function", num_samples, least)
 
   def surrogate(model, params, state, inputs, targets, keys):
-    if baseline == "batch" and len(keys) < 2:
+    examples = collectives.total(len(keys), axis_name)
+    if baseline == "batch" and examples < 2:
       raise ValueError(
         "batch_size: the baseline 'batch' expects at least 2 examples, got"
-        f" {len(keys)}; 'samples' or 'moving_average' do with 1"
+        f" {examples}; 'samples' or 'moving_average' do with 1"
       )
 
     def one(inputs, target, key):
@@ -160,8 +164,9 @@ def score_function(
       one, inputs, targets, keys
     )
     fixed = jax.lax.stop_gradient(total)
-    signal = fixed - _baseline(baseline, state, fixed)
-    after = _moved(state, jnp.mean(fixed)) if state else ()
+    signal = fixed - _baseline(baseline, state, fixed, axis_name)
+    value = collectives.mean(jnp.mean(fixed), axis_name)
+    after = _moved(state, value) if state else ()
     return jnp.mean(total + signal * log_p), (after, losses, sample)
 
   average = baseline == "moving_average"

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from timedecode import bottleneck, credit, estimation, neurons
+from timedecode import bottleneck, collectives, credit, estimation, neurons
 
 REPAIRS = ("averaging", "scale", "reset", "feedback", "signal")
 _EPSILON = 1e-7
@@ -66,11 +66,12 @@ def feedback(repairs=REPAIRS) -> credit.Credit:
   )
 
 
-def _squares(gradients, weights):
+def _squares(gradients, weights, axis_name):
   """Mean over examples of weight g^2; leaves [B, ...], weights [B]."""
-  return jax.tree.map(
+  means = jax.tree.map(
     lambda g: jnp.tensordot(weights, g**2, axes=1) / len(weights), gradients
   )
+  return collectives.mean(means, axis_name)
 
 
 def _one_example(model, repairs, params, state, inputs, target, key):
@@ -112,21 +113,26 @@ def _decoder_gradient(model, params, sample, targets):
   return jax.grad(loss)((params.decoder, params.prior))
 
 
-def _averages(repairs, state, gradients, signal):
+def _averages(repairs, state, gradients, signal, axis_name):
   """Equation (1): n and d with this batch in them."""
   keep = 0.99 if "averaging" in repairs else 0.01
   moved = lambda old, new: keep * old + (1 - keep) * new
   ones = jnp.ones_like(signal)
   return (
-    jax.tree.map(moved, state.numerator, _squares(gradients, signal)),
-    jax.tree.map(moved, state.denominator, _squares(gradients, ones)),
+    jax.tree.map(
+      moved, state.numerator, _squares(gradients, signal, axis_name)
+    ),
+    jax.tree.map(
+      moved, state.denominator, _squares(gradients, ones, axis_name)
+    ),
   )
 
 
-def _step(repairs, gradients, signal, numerator, denominator):
+def _step(repairs, gradients, signal, numerator, denominator, axis_name):
   """Equation (2): the mean over examples of (l - b) g."""
   if "signal" not in repairs:
-    signal = jnp.full_like(signal, jnp.mean(signal))
+    value = collectives.mean(jnp.mean(signal), axis_name)
+    signal = jnp.full_like(signal, value)
 
   def one(g, n, d):
     baseline = n / (d + _EPSILON)
@@ -137,7 +143,10 @@ def _step(repairs, gradients, signal, numerator, denominator):
 
 
 def published_rule(
-  encoder, repairs=REPAIRS, batch_size: int = 1
+  encoder,
+  repairs=REPAIRS,
+  batch_size: int = 1,
+  axis_name: str | None = None,
 ) -> estimation.Estimator:
   """Equations (1) and (2); with all repairs, the paper's rule.
 
@@ -149,11 +158,18 @@ def published_rule(
     encoder: an `encoder.Encoder`, the model's.
     repairs: some of `REPAIRS`.
     batch_size: B, whose states are carried on without the repair `reset`.
+    axis_name: of the devices that share the batch, see `parallel`; needs the
+      repair `reset`, as a device has no state of its own.
 
   Raises:
-    ValueError: an unknown repair.
+    ValueError: an unknown repair, or `axis_name` without `reset`.
   """
   check_repairs(repairs)
+  if axis_name and "reset" not in repairs:
+    raise ValueError(
+      "repairs: expected 'reset' with pmap, where no state is an example's;"
+      " a mesh does without"
+    )
 
   def init(params):
     zeros = jax.tree.map(jnp.zeros_like, params.encoder)
@@ -169,11 +185,11 @@ def published_rule(
       ),
       inputs, state.encoder, targets, keys,
     )  # fmt: skip
-    averages = _averages(repairs, state, gradients, losses.total)
+    averages = _averages(repairs, state, gradients, losses.total, axis_name)
     used = averages
     if "averaging" in repairs:  # Of the past only: no bias.
       used = (state.numerator, state.denominator)
-    step = _step(repairs, gradients, losses.total, *used)
+    step = _step(repairs, gradients, losses.total, *used, axis_name)
     decoder, prior = _decoder_gradient(model, params, sample, targets)
     left = () if "reset" in repairs else sample.state
     return estimation.Estimate(

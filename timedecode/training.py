@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from timedecode import bottleneck, estimation, priors
+from timedecode import bottleneck, collectives, estimation, priors
 from timedecode import diagnostics as diagnostics_lib
 from timedecode import encoder as encoder_lib
 
@@ -129,6 +129,7 @@ def make_train_step(
   model: Model,
   estimator: estimation.Estimator,
   optimizer: optax.GradientTransformation,
+  axis_name: str | None = None,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Builds ``train_step(state, inputs, targets, keys, diagnose=False)``.
 
@@ -136,6 +137,9 @@ def make_train_step(
     model: what is trained.
     estimator: see `estimators`.
     optimizer: any optax transformation over `ModelParams`.
+    axis_name: of the devices that share the batch, inside `jax.pmap` or
+      `jax.shard_map`; B is then a device's part. Give it to an estimator that
+      takes means over examples as well.
 
   Returns:
     A pure function of `TrainState`, inputs [T, B, ...], targets [B, ...],
@@ -150,16 +154,19 @@ def make_train_step(
     gradients, remembered, losses, sample = estimator.estimate(
       model, state.params, state.estimator, inputs, targets, keys
     )
+    gradients = collectives.mean(gradients, axis_name)
     updates, optimizer_state = optimizer.update(
       gradients, state.optimizer, state.params
     )
     diagnostics = jax.lax.cond(
       diagnose,
-      lambda: diagnostics_lib.measure(model.encoder.layers, sample, gradients),
+      lambda: diagnostics_lib.measure(
+        model.encoder.layers, sample, gradients, axis_name
+      ),
       lambda: diagnostics_lib.none(num_layers),
     )
-    losses = jax.tree.map(jnp.mean, losses)
-    rate = jnp.mean(sample.spikes)
+    losses = collectives.mean(jax.tree.map(jnp.mean, losses), axis_name)
+    rate = collectives.mean(jnp.mean(sample.spikes), axis_name)
     num_cells = sample.spikes.shape[0] * sample.spikes.shape[2]
     params = optax.apply_updates(state.params, updates)
     metrics = Metrics(*losses, rate * num_cells, rate, diagnostics)

@@ -13,9 +13,8 @@ import time
 from collections.abc import Iterator
 
 import jax
-import jax.numpy as jnp
 
-from timedecode import datasets
+from timedecode import datasets, parallel
 from timedecode.datasets import sources
 
 DEVICE_BYTES = 2**31  # Rows that take more are streamed.
@@ -28,6 +27,7 @@ def batches(
   first_step: int = 0,
   last_step: int | None = None,
   device_bytes: int = DEVICE_BYTES,
+  layout: parallel.Layout | None = None,
 ) -> "Resident | Stream":
   """An iterator of ``(step, Rows on the device)``; use it with `with`.
 
@@ -38,9 +38,11 @@ def batches(
     first_step: where to begin.
     last_step: where to end, exclusive; None: never.
     device_bytes: rows that take no more are kept on the device.
+    layout: which devices get what part of a batch; None: one gets it all.
   """
   kind = Resident if sources.nbytes(rows) <= device_bytes else Stream
-  return kind(rows, batch_size, seed, first_step, last_step)
+  options = {"layout": parallel.layout() if layout is None else layout}
+  return kind(rows, batch_size, seed, first_step, last_step, **options)
 
 
 class _Feed:
@@ -87,9 +89,11 @@ class Resident(_Feed):
     seed: int,
     first_step: int = 0,
     last_step: int | None = None,
+    layout: parallel.Layout | None = None,
   ):
     """Places the rows; arguments are those of `batches`."""
     super().__init__()
+    self._layout = parallel.layout() if layout is None else layout
     self._rows = sources.place(rows, limit=sources.nbytes(rows))
     self._order = batch_size, seed
     self._gather = jax.jit(sources.gather)
@@ -102,7 +106,8 @@ class Resident(_Feed):
     self._step += 1
     count = len(self._rows.labels)
     indices = datasets.batch_indices(count, *self._order, step)
-    return step, self._gather(self._rows, indices)
+    batch = self._gather(self._rows, self._layout.share(indices))
+    return step, self._layout.place(batch)
 
   def close(self) -> None:
     """Lets go of the rows; `next` then says that there is no more."""
@@ -120,6 +125,7 @@ class Stream(_Feed):
     first_step: int = 0,
     last_step: int | None = None,
     depth: int = 2,
+    layout: parallel.Layout | None = None,
   ):
     """Starts to make batches ready.
 
@@ -130,6 +136,7 @@ class Stream(_Feed):
       first_step: where to begin.
       last_step: where to end, exclusive; None: never.
       depth: batches that are made ready ahead, >= 1.
+      layout: as in `batches`.
 
     Raises:
       ValueError: depth < 1.
@@ -139,6 +146,7 @@ class Stream(_Feed):
     super().__init__()
     self._ready: queue.Queue = queue.Queue(maxsize=depth)
     self._stop = threading.Event()
+    self._layout = parallel.layout() if layout is None else layout
     arguments = rows, batch_size, seed, first_step, last_step
     self._thread = threading.Thread(
       target=self._work, args=arguments, daemon=True
@@ -150,7 +158,8 @@ class Stream(_Feed):
     try:
       while last_step is None or step < last_step:
         indices = datasets.batch_indices(count, batch_size, seed, step)
-        batch = jax.tree.map(jnp.asarray, sources.gather(rows, indices))
+        part = sources.gather(rows, self._layout.share(indices))
+        batch = self._layout.place(part)
         if not self._put((step, batch)):
           return
         step += 1

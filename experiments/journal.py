@@ -1,0 +1,142 @@
+"""What a run leaves as it goes: metrics, checkpoints, progress."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+
+from experiments import inputs
+from timedecode import checkpoint, metrics, parallel
+from timedecode.datasets import sources
+
+
+class NonFiniteLossError(RuntimeError):
+  """The loss of a training step was infinite or not a number."""
+
+
+def _check_finite(step, loss, rows, folder):
+  """Stops at a non-finite loss; the last finite metrics are kept on disk."""
+  if np.isfinite(loss):
+    return
+  last = rows[-1] if rows else None
+  path = folder / "non_finite.json"
+  found = {"step": step, "last_finite": last}
+  replace_text(path, json.dumps(found, indent=2) + "\n")
+  raise NonFiniteLossError(
+    f"the loss of step {step} is {float(loss)}; the last finite"
+    f" metrics are in {path}, and the checkpoint beside it is of the last"
+    " evaluation."
+    " Try a smaller optimizer.learning_rate."
+  )
+
+
+def describe(metrics_) -> dict:
+  """Metrics of a step as plain numbers, information in bits."""
+  diagnostics = metrics_.diagnostics
+  row = {
+    "train_loss": float(metrics_.loss),
+    "train_distortion": float(metrics_.distortion),
+    "train_information_bits": float(metrics.nats_to_bits(metrics_.information)),
+    "train_readout_rate": float(metrics_.readout_rate),
+    "train_readout_entropy_bits": float(metrics.nats_to_bits(metrics_.entropy)),
+  }
+  for name, value in diagnostics._asdict().items():
+    row[name] = [float(v) for v in value]
+  return row
+
+
+def replace_text(path: pathlib.Path, text: str) -> None:
+  """Writes the file anew, all or nothing."""
+  temporary = path.with_suffix(".partial")
+  temporary.write_text(text)
+  temporary.replace(path)
+
+
+def read_rows(path: pathlib.Path) -> list[dict]:
+  """The lines of a metrics file; a last line that was cut off is left out."""
+  if not path.exists():
+    return []
+  lines = path.read_text().split("\n")
+  return [json.loads(line) for line in lines[:-1]]
+
+
+def digests(source) -> dict[str, str]:
+  """Split -> digest of its rows."""
+  return {name: sources.digest(rows) for name, rows in source.splits.items()}
+
+
+class Journal:
+  """What a run leaves as it goes: metrics and checkpoints, and progress.
+
+  Only the main process evaluates and writes.
+  """
+
+  def __init__(self, config, run, source, judge_params, report):
+    self._config, self._run, self._source = config, run, source
+    self._judge_params, self._report = judge_params, report
+    self._data = digests(source)
+    self._key = jax.random.split(jax.random.key(config.seed + 1))[1]
+    self._before = 0.0, run.seconds  # Seconds waited, and of training.
+    self.rows = run.rows
+    self._path = run.folder / "metrics.jsonl"
+    if not parallel.is_main():
+      return
+    if first := int(run.state.step):
+      report(f"[{run.view}] continues from step {first} in {run.folder}")
+    text = "".join(json.dumps(row) + "\n" for row in run.rows)
+    replace_text(self._path, text)
+
+  def since(self, waited: float, seconds: float) -> None:
+    """Where the share of waiting begins to count."""
+    self._before = waited, seconds
+
+  def check(self, step: int, loss) -> None:
+    """Stops the run at a loss that is not finite."""
+    _check_finite(step, loss, self.rows, self._run.folder)
+
+  def keep(self, state, metrics_, seconds: float, waited: float) -> None:
+    """Evaluates the state on validation; writes a line and a checkpoint."""
+    if not parallel.is_main():
+      return
+    run, config, state = self._run, self._config, parallel.to_local(state)
+    figures, _ = run.evaluate(
+      self._judge_params, state.params, self._source.rows("validation"),
+      self._key,
+    )  # fmt: skip
+    step = int(state.step)
+    # Of the parameters after the step, which the checkpoint will hold.
+    self.check(step, figures["distortion"])
+    spent = max(seconds - self._before[1], 1e-9)  # In training.
+    row = _row(config, self._source.name, step, seconds, metrics_, figures)
+    row |= {"waiting_share": (waited - self._before[0]) / spent}
+    self.rows = [*self.rows, row]
+    with self._path.open("a") as file:
+      file.write(json.dumps(row) + "\n")
+    checkpoint.save(run.folder / "checkpoint", state, {
+      "view": run.view, "step": step, "seed": config.seed,
+      "train_seconds": seconds, "data": self._data,
+    })  # fmt: skip
+    self._report(progress_line(config, run.view, row))
+
+
+def _row(config, source, step, seconds, metrics_, figures):
+  seen = step * config.batch_size
+  return {
+    "step": step, "examples_seen": seen, "train_seconds": seconds,
+    "examples_per_second": seen / max(seconds, 1e-9),
+    "data_source": source, "split": "validation",
+  } | figures | describe(metrics_)  # fmt: skip
+
+
+def progress_line(config, view, row) -> str:
+  """What a person wants to see while it runs."""
+  metric = inputs.task(config).metric
+  left = (config.steps - row["step"]) * row["train_seconds"] / row["step"]
+  return (
+    f"[{view}] step {row['step']}/{config.steps}"
+    f"  {row['examples_per_second']:,.0f} examples/s  {left:4.0f} s left"
+    f"  distortion {row['distortion']:.1f} nats"
+    f"  information {row['information_bits']:.1f} bits"
+    f"  {metric.replace('_', ' ')} {row[metric]:.3f} (validation)"
+  )

@@ -1,0 +1,71 @@
+"""Run in a process of its own: trainings on fake devices, into files.
+
+  python tests/devices.py COUNT JOBS [--process=I/N@ADDRESS]
+
+JOBS is JSON: name of a file -> {field: value}.
+"""
+
+import json
+import os
+import sys
+
+COUNT, JOBS = int(sys.argv[1]), json.loads(sys.argv[2])
+os.environ["XLA_FLAGS"] = (
+  f"{os.environ.get('XLA_FLAGS', '')}"
+  f" --xla_force_host_platform_device_count={COUNT}"
+)
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+from experiments import build, checks, inputs, loop  # noqa: E402
+from experiments.configs import smoke  # noqa: E402
+
+STEPS = 20
+
+
+def configuration(fields):
+  """A tiny model, batch of 16."""
+  config = smoke.get_config()
+  config.update({
+    "steps": STEPS, "batch_size": 16, "num_steps": 10, "eval_every": STEPS,
+    "eval_samples": 1, "baseline_view": "", "decoder_width": 8,
+  })  # fmt: skip
+  config.encoder.hidden, config.encoder.num_readout = (6,), 3
+  config.update_from_flattened_dict(fields)
+  checks.validate(config)
+  return config
+
+
+def train(config):
+  """Steps with diagnostics; the state and the last metrics."""
+  source, layout = inputs.load(config), build.layout(config)
+  built = build.build(config, config.view)
+  state = layout.replicate(build.init_state(config, built))
+  step = loop.make_step(source, built, layout)
+  key = layout.replicate(jax.random.key(config.seed + 1))
+  with loop.feed.batches(
+    source.rows("train"), config.batch_size, config.seed, 0, STEPS,
+    config.data.device_bytes, layout,
+  ) as batches:  # fmt: skip
+    for _, batch in batches:
+      state, metrics = step(state, batch, key, True)
+  return state, metrics
+
+
+def main():
+  """Trains every job; process 0 writes leaves by their names."""
+  for argument in sys.argv[3:]:
+    place, address = argument.removeprefix("--process=").split("@")
+    index, count = map(int, place.split("/"))
+    jax.distributed.initialize(address, count, index)
+  for path, fields in JOBS.items():
+    result = train(configuration(fields))
+    pairs, _ = jax.tree_util.tree_flatten_with_path(result)
+    leaves = {jax.tree_util.keystr(p): np.asarray(leaf) for p, leaf in pairs}
+    if jax.process_index() == 0:
+      np.savez(path, **leaves)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,147 @@
+"""One device against several, pmap against mesh, one process against two."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from timedecode import parallel
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def _start(count, jobs, *arguments):
+  environment = dict(os.environ, PYTHONPATH=str(ROOT), JAX_PLATFORMS="cpu")
+  command = [sys.executable, str(ROOT / "tests" / "devices.py"), str(count)]
+  return subprocess.Popen(
+    [*command, json.dumps(jobs), *arguments],
+    env=environment, stderr=subprocess.PIPE, text=True,
+  )  # fmt: skip
+
+
+def _finish(*processes):
+  for process in processes:
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors[-3000:]
+
+
+def _read(path):
+  with np.load(path, allow_pickle=False) as found:
+    return dict(found)
+
+
+def _agree(ours, theirs):
+  """Every array to 1e-5 of its norm."""
+  assert ours.keys() == theirs.keys() and len(ours) > 10
+  for name, value in ours.items():
+    error = np.linalg.norm(value - theirs[name])
+    assert error <= 1e-5 * np.linalg.norm(theirs[name]), name
+
+
+SCORE = {"estimator": "score_function"}
+RULES = {
+  "straight_through": {},
+  # Adam blows up what rounding leaves of a signal that should be 0.
+  "samples": SCORE | {
+    "num_samples": 2, "optimizer.name": "sgd", "optimizer.learning_rate": 0.02
+  },
+  "batch": SCORE | {"num_samples": 1, "baseline": "batch"},
+  "moving_average": SCORE | {"num_samples": 1, "baseline": "moving_average"},
+  "published": {
+    "estimator": "published", "credit": "feedback", "information": "sampled",
+    "optimizer.name": "sgd",
+  },
+  "streamed, clipped": {"data.device_bytes": 0, "optimizer.max_norm": 0.5},
+}  # fmt: skip
+LAYOUTS = {
+  "one": {},
+  "4 pmap": {"parallel": "pmap", "num_devices": 4},
+  "8 mesh": {"parallel": "mesh"},
+}
+MORE = {  # Of the first rule.
+  "2 pmap": {"parallel": "pmap", "num_devices": 2},
+  "8 pmap": {"parallel": "pmap"},
+  "1 mesh": {"parallel": "mesh", "num_devices": 1},
+}
+
+
+@pytest.fixture(name="trained", scope="module")
+def _trained(tmp_path_factory):
+  """(rule, layout) -> leaves after 20 steps, on 8 fake devices."""
+  folder, jobs = tmp_path_factory.mktemp("devices"), {}
+  for number, (rule, fields) in enumerate(RULES.items()):
+    layouts = LAYOUTS | (MORE if not number else {})
+    for layout, spread in layouts.items():
+      jobs[rule, layout] = f"{folder / str(len(jobs))}.npz", fields | spread
+  _finish(_start(8, dict(jobs.values())))
+  return {name: _read(path) for name, (path, _) in jobs.items()}
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, *MORE][1:])
+@pytest.mark.parametrize("rule", RULES)
+def test_many_devices_are_one(trained, rule, layout):
+  """Loss, parameters, optimiser, estimator, diagnostics after 20 steps."""
+  if (rule, layout) in trained:
+    one = trained[rule, "one"]
+    assert 0 < one["[1].readout_rate"] < 1 and one["[0].step"] == 20
+    _agree(trained[rule, layout], one)
+
+
+def test_rules_differ(trained):
+  """What agrees above does not agree because nothing was learned."""
+  first, *others = (trained[rule, "one"] for rule in RULES)
+  name = next(key for key in first if "readout" in key)
+  for other in others:
+    distance = np.linalg.norm(first[name] - other[name])
+    assert distance > 1e-4 * np.linalg.norm(first[name])
+
+
+def _free_port():
+  with socket.socket() as taken:
+    taken.bind(("localhost", 0))
+    return taken.getsockname()[1]
+
+
+def test_two_processes_are_one(trained, tmp_path):
+  """Two processes of two devices each, on loopback."""
+  address = f"localhost:{_free_port()}"
+  paths = {kind: f"{tmp_path / kind}.npz" for kind in ("pmap", "mesh")}
+  jobs = {path: {"parallel": kind} for kind, path in paths.items()}
+  _finish(*(
+    _start(2, jobs, f"--process={index}/2@{address}") for index in range(2)
+  ))  # fmt: skip
+  for path in paths.values():
+    _agree(_read(path), trained["straight_through", "one"])
+
+
+def test_layouts_that_cannot_be(monkeypatch):
+  with pytest.raises(ValueError, match="parallel: expected one of .*'tpu'"):
+    parallel.layout("tpu")
+  count = len(jax.devices())
+  with pytest.raises(ValueError, match=rf"num_devices: expected 1\.\.{count}"):
+    parallel.layout("pmap", count + 1)
+  with pytest.raises(ValueError, match="expected pmap or mesh for several dev"):
+    parallel.layout("none", 2)
+  three = parallel.Layout("mesh", tuple(jax.devices()) * 3)
+  with pytest.raises(ValueError, match="a multiple of the 3 devices, got 4"):
+    three.check(4)
+
+
+def test_the_share_of_a_process_is_that_of_its_devices(monkeypatch):
+  """Devices of two processes, interleaved as in a pod."""
+
+  class Device:
+    def __init__(self, process_index):
+      self.process_index = process_index
+
+  devices = tuple(map(Device, (0, 1, 1, 0)))
+  layout = parallel.Layout("mesh", devices)
+  assert layout.share(np.arange(8)).tolist() == [0, 1, 6, 7]
+  monkeypatch.setattr(jax, "process_index", lambda: 1)
+  assert layout.share(np.arange(8)).tolist() == [2, 3, 4, 5]
