@@ -43,7 +43,8 @@ AT_LEAST = {
   "encoder.num_readout": 1,
   "optimizer.max_norm": 0, "judge_epochs": 1, "remat_every": 0,
   "optimizer.encoder_learning_rate": 0, "prior_length": 1,
-  "online_chunk": 0, "view_scale": 0, "baseline_view_scale": 0,
+  "online_chunk": 0, "checkpoint_seconds": 0, "view_scale": 0,
+  "baseline_view_scale": 0,
   "baseline_learning_rate": 0, "baseline_encoder_learning_rate": 0,
 }  # fmt: skip
 

@@ -2,12 +2,13 @@
 
 import json
 import pathlib
+import time
 
 import jax
 import numpy as np
 
-from experiments import inputs
-from timedecode import checkpoint, metrics, parallel
+from experiments import checkpoints, inputs
+from timedecode import metrics, parallel
 from timedecode.datasets import sources
 
 
@@ -80,8 +81,10 @@ class Journal:
     self._before = 0.0, run.seconds  # Seconds waited, and of training.
     self.rows = run.rows
     self._path = run.folder / "metrics.jsonl"
+    self._checkpoints, self._saved = None, time.monotonic()
     if not parallel.is_main():
       return
+    self._checkpoints = checkpoints.Checkpoints(run.folder, int(run.state.step))
     if first := int(run.state.step):
       report(f"[{run.view}] continues from step {first} in {run.folder}")
     text = "".join(json.dumps(row) + "\n" for row in run.rows)
@@ -94,6 +97,43 @@ class Journal:
   def check(self, step: int, loss) -> None:
     """Stops the run at a loss that is not finite."""
     _check_finite(step, loss, self.rows, self._run.folder)
+
+  def _save(self, step, state, seconds, metric=-np.inf) -> None:
+    """Begins a checkpoint; one that fails is told of and is not the end."""
+    self._saved = time.monotonic()
+    meta = {
+      "view": self._run.view, "step": step, "seed": self._config.seed,
+      "train_seconds": seconds, "data": self._data,
+    }  # fmt: skip
+    try:
+      self._checkpoints.save(step, state, meta, metric)
+    except Exception as error:  # Of this one, or of the one before.
+      told = " ".join(str(error).split())[:300]
+      self._report(f"[{self._run.view}] checkpoint not written: {told}")
+
+  def save(self, state, seconds: float, now: bool) -> None:
+    """A checkpoint between evaluations, if it is time, or at once."""
+    if not parallel.is_main():
+      return
+    every = self._config.checkpoint_seconds
+    if not now and not (every and time.monotonic() - self._saved > every):
+      return
+    state = parallel.to_local(state)
+    step = int(state.step)
+    finite = all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
+    self.check(step, 0.0 if finite else np.nan)
+    self._save(step, state, seconds)
+    if now:
+      self._checkpoints.wait()
+
+  def close(self) -> None:
+    """Returns when everything is on disk.
+
+    Raises:
+      OSError, ValueError: the last checkpoint could not be written.
+    """
+    if self._checkpoints is not None:
+      self._checkpoints.close()
 
   def keep(self, state, metrics_, seconds: float, waited: float) -> None:
     """Evaluates the state on validation; writes a line and a checkpoint."""
@@ -113,10 +153,8 @@ class Journal:
     self.rows = [*self.rows, row]
     with self._path.open("a") as file:
       file.write(json.dumps(row) + "\n")
-    checkpoint.save(run.folder / "checkpoint", state, {
-      "view": run.view, "step": step, "seed": config.seed,
-      "train_seconds": seconds, "data": self._data,
-    })  # fmt: skip
+    metric = row[inputs.task(config).metric]
+    self._save(step, state, seconds, metric)
     self._report(progress_line(config, run.view, row))
 
 

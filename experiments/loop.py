@@ -5,9 +5,17 @@ import time
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-from experiments import build, inputs, journal, scoring
-from timedecode import checkpoint, parallel, training
+from experiments import (
+  build,
+  checkpoints,
+  inputs,
+  interruptions,
+  journal,
+  scoring,
+)
+from timedecode import parallel, training
 from timedecode.datasets import feed
 
 
@@ -48,6 +56,11 @@ class Timer:
   def start(self):
     """Counts from now."""
     self._since = time.perf_counter()
+
+  def spent(self) -> float:
+    """Seconds counted so far."""
+    running = 0.0 if self._since is None else time.perf_counter() - self._since
+    return self.seconds + running
 
   def stop(self):
     """Counts until now."""
@@ -98,9 +111,11 @@ def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
   """
   built = build.build(config, view)
   state = build.init_state(config, built)
-  seconds, rows, path = 0.0, [], folder / "checkpoint"
-  if parallel.is_main() and path.exists():
-    state, meta = checkpoint.load(path, state)
+  seconds, rows, found = 0.0, [], None
+  if parallel.is_main():
+    found = checkpoints.restore(folder, state)
+  if found is not None:
+    state, meta = jax.tree.map(jnp.asarray, found[0]), found[1]
     _check_data(folder, source, meta.get("data"))
     seconds = meta["train_seconds"]
     rows = journal.read_rows(folder / "metrics.jsonl")
@@ -133,6 +148,9 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
         timer.start()
         kept.since(batches.waited, timer.seconds)
       if not now:
+        kept.save(state, timer.spent(), stop := interruptions.wanted(step))
+        if stop:
+          raise interruptions.InterruptedRunError(step + 1)
         continue
       kept.check(step + 1, metrics_.loss)
       timer.stop()
@@ -140,5 +158,6 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
       kept.since(batches.waited, timer.seconds)
       pending = None
       timer.start()
+  kept.close()
   state = parallel.to_local(state)
   return run._replace(state=state, seconds=timer.seconds, rows=kept.rows)

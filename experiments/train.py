@@ -6,10 +6,12 @@
 Without flags it runs `mnist_time` into a dated folder under runs/. The same
 command line continues a run that was interrupted. --config.parallel=pmap (or
 mesh) shares every batch among all devices; several processes: see `hosts`.
+Asked to end by SIGTERM, it saves its state and exits with 75.
 """
 
 import datetime
 import pathlib
+import sys
 import time
 
 from absl import app
@@ -20,6 +22,7 @@ from experiments import (
   finish,
   hosts,
   inputs,
+  interruptions,
   journal,
   loop,
   options,
@@ -83,9 +86,13 @@ def main(argv):
   config = options.CONFIG.value
   stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
   folder = options.WORKDIR.value or f"runs/{config.name}-{stamp}"
+  interruptions.listen()
   try:
     hosts.start()
     run(config, pathlib.Path(folder))
+  except interruptions.InterruptedRunError as stopped:
+    print(f"{stopped} (--workdir={folder})", file=sys.stderr)
+    sys.exit(interruptions.EXIT_CODE)
   except (ValueError, journal.NonFiniteLossError) as error:
     raise SystemExit(f"error: {error}") from error
 

@@ -11,7 +11,7 @@ from timedecode import parallel
 # the data were, and goes on on other devices.
 ELSEWHERE = (
   "data.data_dir", "data.download", "data.tfds_dir", "data.device_bytes",
-  "parallel", "num_devices",
+  "parallel", "num_devices", "checkpoint_seconds",
 )  # fmt: skip
 PACKAGES = ("timedecode", "jax", "jaxlib", "flax", "optax", "numpy")
 

@@ -2,6 +2,10 @@
 
 import json
 import logging
+import shutil
+import subprocess
+import sys
+import time
 
 import binaries
 import jax
@@ -10,10 +14,13 @@ import pytest
 
 from experiments import (
   build,
+  checkpoints,
   checks,
   evaluate,
   inputs,
+  interruptions,
   journal,
+  kills,
   loop,
   scoring,
   train,
@@ -56,6 +63,98 @@ def _train(config, folder, report=lambda line: None):
 def _same(a, b):
   for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True):
     np.testing.assert_array_equal(x, y)
+
+
+def _saved(folder):
+  """Steps of the checkpoints."""
+  return sorted(int(p.name) for p in (folder / "checkpoints").iterdir())
+
+
+def test_checkpoints_between_evaluations(tmp_path):
+  """With hardly a second between them every step is kept, the last three."""
+  config = _tiny(steps=9, eval_every=9, checkpoint_seconds=1e-6)
+  whole = _train(config, tmp_path / "whole")
+  assert _saved(tmp_path / "whole") == [7, 8, 9]
+  shutil.rmtree(tmp_path / "whole" / "checkpoints" / "9")
+  lines = []
+  again = _train(config, tmp_path / "whole", lines.append)
+  assert "continues from step 8" in lines[0] and len(again.rows) == 1
+  _same(again.state, whole.state)
+  config.checkpoint_seconds = 0.0
+  _train(config, tmp_path / "seldom")
+  assert _saved(tmp_path / "seldom") == [9]
+
+
+def test_a_void_state_is_not_saved_between_evaluations(tmp_path):
+  config = _tiny(
+    steps=9, eval_every=9, checkpoint_seconds=1e-6, optimizer__name="sgd",
+    optimizer__learning_rate=1e38, optimizer__warmup_fraction=0.0,
+    optimizer__max_norm=0.0,
+  )  # fmt: skip
+  with pytest.raises(journal.NonFiniteLossError, match="loss of step 1 is nan"):
+    _train(config, tmp_path / "run")
+  assert not _saved(tmp_path / "run")
+
+
+def test_a_disk_that_is_full_is_told_of_and_training_goes_on(
+  tmp_path, monkeypatch
+):
+  def refuse(*arguments):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(checkpoints.Checkpoints, "save", refuse)
+  lines = []
+  run = _train(_tiny(), tmp_path / "run", lines.append)
+  told = [line for line in lines if "checkpoint not written: " in line]
+  assert len(told) == 2 and "No space left" in told[0]
+  assert int(run.state.step) == 4 and len(run.rows) == 2
+
+
+def test_sigterm_saves_and_exits_with_75(tmp_path):
+  """And the same command goes on to the same end."""
+  fields = [f"--config.{name}={value}" for name, value in {
+    "steps": 400, "eval_every": 400, "eval_samples": 1, "baseline_view": "",
+    "checkpoint_seconds": 0, "num_steps": 10, "batch_size": 4,
+  }.items()]  # fmt: skip
+  command = [
+    sys.executable, "-m", "experiments.train",
+    "--config=experiments/configs/smoke.py", *fields,
+  ]  # fmt: skip
+  place, log = tmp_path / "run", tmp_path / "log.txt"
+  with log.open("w") as output:
+    process = subprocess.Popen(
+      [*command, f"--workdir={place}"], cwd=binaries.ROOT, stdout=output,
+      stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    while not (place / "checkpoints").is_dir() and process.poll() is None:
+      time.sleep(0.01)
+    time.sleep(0.5)
+    process.terminate()
+    assert process.wait(timeout=120) == interruptions.EXIT_CODE, log.read_text()
+  (step,) = _saved(place)
+  assert 1 <= step < 400
+  assert f"asked to end at step {step}, which is saved" in log.read_text()
+  result = subprocess.run(
+    [*command, f"--workdir={place}"], cwd=binaries.ROOT, check=True,
+    capture_output=True, text=True,
+  )  # fmt: skip
+  assert f"continues from step {step}" in result.stdout
+  subprocess.run(
+    [*command, f"--workdir={tmp_path / 'whole'}"], cwd=binaries.ROOT,
+    check=True, capture_output=True,
+  )  # fmt: skip
+  ends = [
+    journal.read_rows(folder / "metrics.jsonl")[-1]["distortion"]
+    for folder in (place, tmp_path / "whole")
+  ]
+  assert ends[0] == ends[1]
+
+
+def test_kills_at_random_moments(tmp_path):
+  """Two in a save and two elsewhere; by default the command does 200."""
+  found = kills.run(tmp_path, kills=4, in_saves=2, seed=3)
+  assert found["kills"] == 4 and found["save"] >= 2
+  assert found["ended_equal"] >= 1
 
 
 def test_a_killed_run_resumes_exactly(tmp_path):
@@ -318,20 +417,48 @@ def test_bad_configurations_are_refused_before_any_file(
   assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_checkpoint_is_refused_before_long_work(tmp_path, capsys):
+def test_damaged_checkpoints_are_refused_before_long_work(tmp_path, capsys):
   config = _tiny()
   workdir.claim(config, tmp_path)
   _train(config, tmp_path)
   capsys.readouterr()  # What comes before does not count.
-  path = tmp_path / "checkpoint"
-  whole = path.read_bytes()
-  path.write_bytes(whole[: len(whole) // 2])
-  with pytest.raises(checkpoint.CheckpointError, match="truncated"):
-    train.run(config, tmp_path)
-  with pytest.raises(checkpoint.CheckpointError, match="truncated"):
-    evaluate.evaluate(tmp_path)
+  paths = sorted((tmp_path / "checkpoints").glob("*/state/manifest.ocdbt"))
+  assert len(paths) == 2
+  for path in paths:
+    path.write_bytes(path.read_bytes()[:10])
+  for again in (lambda: train.run(config, tmp_path),
+                lambda: evaluate.evaluate(tmp_path)):  # fmt: skip
+    with pytest.raises(checkpoint.CheckpointError, match="4: damaged.*2: dam"):
+      again()
   assert "judge" not in capsys.readouterr().out
-  assert path.read_bytes() == whole[: len(whole) // 2]
+  assert all(path.stat().st_size == 10 for path in paths)
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, capsys):
+  whole = _train(_tiny(), tmp_path / "whole")
+  _train(_tiny(), tmp_path / "run")
+  place = tmp_path / "run" / "checkpoints" / "4"
+  (place / "meta" / "metadata").write_text("")
+  capsys.readouterr()
+  lines = []
+  again = _train(_tiny(), tmp_path / "run", lines.append)
+  assert f"{place}: damaged: " in capsys.readouterr().out
+  assert "continues from step 2" in lines[0]
+  _same(again.state, whole.state)
+  steps = [row["step"] for row in again.rows]
+  assert steps == [2, 4] and json.loads((place / "meta/metadata").read_text())
+
+
+def test_a_run_with_a_checkpoint_of_format_1_goes_on(tmp_path):
+  whole = _train(_tiny(), tmp_path / "whole")
+  place = tmp_path / "whole" / "checkpoints" / "2"
+  state, meta = checkpoints._read(place, whole.state)
+  (tmp_path / "run").mkdir()
+  checkpoint.save(tmp_path / "run" / "checkpoint", state, meta)
+  lines = []
+  resumed = _train(_tiny(), tmp_path / "run", lines.append)
+  assert "continues from step 2" in lines[0]
+  _same(resumed.state, whole.state)
 
 
 def test_evaluate_refuses_folders_without_a_run(tmp_path):
@@ -363,7 +490,7 @@ def test_a_non_finite_loss_stops_and_keeps_what_was_finite(tmp_path):
     loop.train(config, run, source, binaries.judge_params(config), print)
   saved = json.loads((tmp_path / "run" / "non_finite.json").read_text())
   assert saved == {"step": 3, "last_finite": finite.rows[-1]}
-  assert not (tmp_path / "run" / "checkpoint").exists()
+  assert not _saved(tmp_path / "run")
 
 
 def test_a_step_into_the_void_is_not_saved(tmp_path):
@@ -374,7 +501,7 @@ def test_a_step_into_the_void_is_not_saved(tmp_path):
   )  # fmt: skip
   with pytest.raises(journal.NonFiniteLossError, match="loss of step 1 is"):
     _train(config, tmp_path / "run")
-  assert not (tmp_path / "run" / "checkpoint").exists()
+  assert not _saved(tmp_path / "run")
 
 
 def test_a_misspelt_field_gets_a_suggestion(tmp_path):

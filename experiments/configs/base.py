@@ -54,6 +54,8 @@ def get_config() -> ConfigDict:
   config.decoder = "mlp"  # linear, mlp or conv.
   config.decoder_width = 512  # Hidden units of the mlp; 0: half its inputs.
   config.eval_every = 500  # Steps between evaluations on validation, >= 1.
+  config.checkpoint_seconds = 30.0  # Seconds between checkpoints besides those
+  # of evaluations, >= 0; 0: none.
   config.judge_epochs = 40  # Passes of the judge over clean images, >= 1.
   config.eval_samples = 4  # Samples of y per image on the test set, >= 1.
 

@@ -1,0 +1,43 @@
+"""A run that is asked to end: SIGTERM, or the notice of a machine's end.
+
+The step that is under way is finished, its state is saved, and the process
+exits with `EXIT_CODE`; the same command goes on from there.
+"""
+
+import signal
+
+import jax
+
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: try again.
+_asked = False
+
+
+class InterruptedRunError(RuntimeError):
+  """The run ended early because it was asked to; its state is saved."""
+
+  def __init__(self, step: int):
+    super().__init__(
+      f"asked to end at step {step}, which is saved; the same command goes on"
+    )
+
+
+def _note(number, frame):
+  del number, frame
+  global _asked
+  _asked = True
+
+
+def listen() -> None:
+  """From now on SIGTERM is noted and not obeyed at once."""
+  global _asked
+  _asked = False
+  signal.signal(signal.SIGTERM, _note)
+
+
+def wanted(step: int) -> bool:
+  """Whether to end after this step; of several processes all say the same."""
+  if jax.process_count() == 1:
+    return _asked
+  from jax.experimental import multihost_utils
+
+  return multihost_utils.reached_preemption_sync_point(step)
