@@ -90,7 +90,8 @@ def test_table_and_one_task():
     "| a, d (simulated) (seeds 0, 1) | b, d (simulated) (seeds 0) |"
   )
   bars = distort.draw(curves, "flips").axes[0].containers[0]
-  np.testing.assert_allclose(bars.lines[0].get_ydata(), [0.5, 0.1875])
+  means = np.asarray(bars.lines[0].get_ydata(), float)
+  np.testing.assert_allclose(means, [0.5, 0.1875])
   with pytest.raises(ValueError, match="one task, got accuracy and judge_acc"):
     distort.check([*curves, curve("judge_accuracy", [])])
 

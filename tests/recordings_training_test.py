@@ -81,7 +81,7 @@ def test_simulated_recordings(folder, target, fields, capsys):
 def test_streamed_rows_train_to_the_same_parameters(folder, monkeypatch):
   config, ends, kinds = tiny("mnist_dvs_sim", "label", baseline_view=""), [], []
   for kind in (feed.Resident, feed.Stream):
-    made = lambda *a, kind=kind: kinds.append(kind) or kind(*a)
+    made = lambda *a, kind=kind, **o: kinds.append(kind) or kind(*a, **o)
     monkeypatch.setattr(feed, kind.__name__, made)
   for limit in (inputs.load(config).rows("train").data.nbytes + 10 * 4, 0):
     config.data.device_bytes = limit

@@ -16,5 +16,4 @@ def get_config():
   config.name = "mnist_rate"
   config.data.coding = "rate"
   config.baseline_view = "rate"
-  config.optimizer.encoder_learning_rate = 2e-2  # As mnist_time's.
   return config
