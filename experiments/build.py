@@ -28,6 +28,12 @@ from timedecode import (
   training,
 )
 
+# Fields that change no program, if it takes them as arguments.
+NUMBERS = (
+  "beta", "prior_rate", "optimizer.learning_rate",
+  "optimizer.encoder_learning_rate",
+)  # fmt: skip
+
 
 def axis_name(config) -> str | None:
   """Of the devices, where means over them are the step's own."""
@@ -152,6 +158,17 @@ def for_view(config, view: str):
   return config
 
 
+def with_numbers(config, numbers: dict[str, jax.Array]):
+  """The configuration with fields of `NUMBERS` that a program is given.
+
+  What is built of it inside of the program depends on them as on any argument.
+  """
+  config = config.copy_and_resolve_references()
+  with config.ignore_type():
+    config.update_from_flattened_dict(numbers)
+  return config
+
+
 def build(config, view: str) -> Built:
   """All parts for one view of the spikes."""
   config = for_view(config, view)
@@ -176,25 +193,36 @@ def build(config, view: str) -> Built:
 def _rule(config, name, learning_rate):
   """One rule with the schedule of the configuration."""
   choices = config.optimizer
-  schedule = optax.warmup_cosine_decay_schedule(
-    init_value=0.0 if choices.warmup_fraction else learning_rate,
-    peak_value=learning_rate,
-    warmup_steps=round(choices.warmup_fraction * config.steps),
-    decay_steps=config.steps,
-    end_value=learning_rate * choices.final_fraction,
+  warmup = round(choices.warmup_fraction * config.steps)
+  start = 0.0 if choices.warmup_fraction else learning_rate
+  schedule = optax.join_schedules(
+    [
+      optax.linear_schedule(start, learning_rate, warmup),
+      optax.cosine_decay_schedule(
+        learning_rate, config.steps - warmup, choices.final_fraction
+      ),
+    ],
+    [warmup],
   )
   if name == "frozen":
     return optax.set_to_zero()
   return {"adam": optax.adam, "sgd": optax.sgd}[name](schedule)
 
 
+def _same_rate(config) -> bool:
+  """Whether the encoder learns at the rate of the rest."""
+  rate = config.optimizer.encoder_learning_rate
+  return not isinstance(rate, jax.Array) and not rate
+
+
 def build_optimizer(config) -> optax.GradientTransformation:
   """Adam or SGD with warm-up, cosine decay and optional clipping."""
   choices = config.optimizer
   rule = _rule(config, choices.name, choices.learning_rate)
-  if choices.encoder_name or choices.encoder_learning_rate:
+  rate, same = choices.encoder_learning_rate, _same_rate(config)
+  if choices.encoder_name or not same:
     name = choices.encoder_name or choices.name
-    rate = choices.encoder_learning_rate or choices.learning_rate
+    rate = choices.learning_rate if same else rate
     rule = optax.multi_transform(
       {"encoder": _rule(config, name, rate), "rest": rule},
       training.ModelParams("encoder", "rest", "rest"),

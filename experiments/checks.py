@@ -25,6 +25,7 @@ CHOICES = {
   "decoder": ("linear", "mlp", "conv"),
   "view": ("full", "window", "rate", "first_spike"),
   "baseline_view": ("", "full", "window", "rate", "first_spike"),
+  "non_finite": ("stop", "skip"),
   "data.source": inputs.SOURCES,
   "data.target": inputs.TARGETS,
   "data.scale": (4, 8, 16),

@@ -16,10 +16,11 @@ class NonFiniteLossError(RuntimeError):
   """The loss of a training step was infinite or not a number."""
 
 
-def _check_finite(step, loss, rows, folder):
+SKIPS = 50  # In a row, after which skipping does not help.
+
+
+def _stop(step, loss, rows, folder):
   """Stops at a non-finite loss; the last finite metrics are kept on disk."""
-  if np.isfinite(loss):
-    return
   last = rows[-1] if rows else None
   path = folder / "non_finite.json"
   found = {"step": step, "last_finite": last}
@@ -28,7 +29,8 @@ def _check_finite(step, loss, rows, folder):
     f"the loss of step {step} is {float(loss)}; the last finite"
     f" metrics are in {path}, and the checkpoint beside it is of the last"
     " evaluation."
-    " Try a smaller optimizer.learning_rate."
+    " Try a smaller optimizer.learning_rate, or non_finite='skip' where a rare"
+    " step is to blame."
   )
 
 
@@ -79,6 +81,7 @@ class Journal:
     self._data = digests(source)
     self._key = jax.random.split(jax.random.key(config.seed + 1))[1]
     self._before = 0.0, run.seconds  # Seconds waited, and of training.
+    self.skipped, self._in_a_row, self._pending = run.skipped, 0, None
     self.rows = run.rows
     self._path = run.folder / "metrics.jsonl"
     self._checkpoints, self._saved = None, time.monotonic()
@@ -94,16 +97,32 @@ class Journal:
     """Where the share of waiting begins to count."""
     self._before = waited, seconds
 
-  def check(self, step: int, loss) -> None:
-    """Stops the run at a loss that is not finite."""
-    _check_finite(step, loss, self.rows, self._run.folder)
+  def seen(self, step: int, loss) -> None:
+    """Judges the step before: one late, so that the device never waits."""
+    self.settle()
+    self._pending = step, loss
+
+  def settle(self) -> None:
+    """Stops the run at a step that was not finite, or counts it as skipped."""
+    if self._pending is None:
+      return
+    (step, loss), self._pending = self._pending, None
+    if np.isfinite(loss):
+      self._in_a_row = 0
+      return
+    self._in_a_row += 1
+    if self._config.non_finite == "stop" or self._in_a_row >= SKIPS:
+      _stop(step, loss, self.rows, self._run.folder)
+    self.skipped += 1
+    if parallel.is_main():
+      self._report(f"[{self._run.view}] step {step} is not finite: skipped")
 
   def _save(self, step, state, seconds, metric=-np.inf) -> None:
     """Begins a checkpoint; one that fails is told of and is not the end."""
     self._saved = time.monotonic()
     meta = {
       "view": self._run.view, "step": step, "seed": self._config.seed,
-      "train_seconds": seconds, "data": self._data,
+      "train_seconds": seconds, "data": self._data, "skipped": self.skipped,
     }  # fmt: skip
     try:
       self._checkpoints.save(step, state, meta, metric)
@@ -118,10 +137,11 @@ class Journal:
     every = self._config.checkpoint_seconds
     if not now and not (every and time.monotonic() - self._saved > every):
       return
+    self.settle()
     state = parallel.to_local(state)
     step = int(state.step)
-    finite = all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
-    self.check(step, 0.0 if finite else np.nan)
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(state.params)):
+      _stop(step, np.nan, self.rows, self._run.folder)
     self._save(step, state, seconds)
     if now:
       self._checkpoints.wait()
@@ -146,10 +166,14 @@ class Journal:
     )  # fmt: skip
     step = int(state.step)
     # Of the parameters after the step, which the checkpoint will hold.
-    self.check(step, figures["distortion"])
+    if not np.isfinite(figures["distortion"]):
+      _stop(step, figures["distortion"], self.rows, run.folder)
     spent = max(seconds - self._before[1], 1e-9)  # In training.
     row = _row(config, self._source.name, step, seconds, metrics_, figures)
-    row |= {"waiting_share": (waited - self._before[0]) / spent}
+    row |= {
+      "waiting_share": (waited - self._before[0]) / spent,
+      "skipped_steps": self.skipped,
+    }
     self.rows = [*self.rows, row]
     with self._path.open("a") as file:
       file.write(json.dumps(row) + "\n")

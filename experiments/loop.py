@@ -19,19 +19,20 @@ from timedecode import parallel, training
 from timedecode.datasets import feed
 
 
-def make_step(source, built, layout=None):
-  """The compiled step: (state, rows of a batch, root key, diagnose).
+def pure_step(source, built, axis_name=None, skip=False):
+  """The step ``(state, rows of a batch, root key, diagnose)``, not compiled.
 
   Args:
     source: turns rows into inputs and targets.
-    built: `build.Built`, of a configuration for the same layout.
-    layout: `parallel.Layout`; None: one device.
+    built: `build.Built`.
+    axis_name: of the devices that share the batch.
+    skip: whether a step that is not finite is passed over.
   """
-  layout = parallel.layout() if layout is None else layout
-  axis_name = layout.axis_name
   train_step = training.make_train_step(
     built.model, built.estimator, built.optimizer, axis_name
   )
+  if skip:
+    train_step = training.skip_non_finite(train_step)
 
   def step(state, rows, key, diagnose):
     step_key = jax.random.fold_in(key, state.step)
@@ -43,6 +44,20 @@ def make_step(source, built, layout=None):
       state, batch.inputs, batch.targets, halves[:, 1], diagnose
     )
 
+  return step
+
+
+def make_step(source, built, layout=None, skip=False):
+  """`pure_step`, compiled.
+
+  Args:
+    source: turns rows into inputs and targets.
+    built: `build.Built`, of a configuration for the same layout.
+    layout: `parallel.Layout`; None: one device.
+    skip: as in `pure_step`.
+  """
+  layout = parallel.layout() if layout is None else layout
+  step = pure_step(source, built, layout.axis_name, skip)
   return layout.compile(step, num_others=2)
 
 
@@ -80,6 +95,7 @@ class Run(NamedTuple):
     state: `training.TrainState`, fresh or from the checkpoint.
     seconds: of training so far, without evaluations and compilation.
     rows: of the metrics file up to the checkpoint.
+    skipped: steps so far that were not finite and passed over.
   """
 
   view: str
@@ -89,6 +105,7 @@ class Run(NamedTuple):
   state: training.TrainState
   seconds: float
   rows: list[dict]
+  skipped: int = 0
 
 
 def _check_data(folder, source, theirs) -> None:
@@ -111,27 +128,28 @@ def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
   """
   built = build.build(config, view)
   state = build.init_state(config, built)
-  seconds, rows, found = 0.0, [], None
+  seconds, skipped, rows, found = 0.0, 0, [], None
   if parallel.is_main():
     found = checkpoints.restore(folder, state)
   if found is not None:
     state, meta = jax.tree.map(jnp.asarray, found[0]), found[1]
     _check_data(folder, source, meta.get("data"))
-    seconds = meta["train_seconds"]
+    seconds, skipped = meta["train_seconds"], meta.get("skipped", 0)
     rows = journal.read_rows(folder / "metrics.jsonl")
     rows = [row for row in rows if row["step"] <= int(state.step)]
   state = parallel.from_main(state)
   evaluate = scoring.make_evaluator(config, view, source)
-  return Run(view, folder, built, evaluate, state, seconds, rows)
+  return Run(view, folder, built, evaluate, state, seconds, rows, skipped)
 
 
 def train(config, run: Run, source, judge_params, report=print) -> Run:
   """Takes the steps that are left; returns the run at its end."""
   first, layout = int(run.state.step), build.layout(config)
   kept = journal.Journal(config, run, source, judge_params, report)
-  step_function = make_step(source, run.built, layout)
+  skip = config.non_finite == "skip"
+  step_function = make_step(source, run.built, layout, skip)
   key = layout.replicate(jax.random.split(jax.random.key(config.seed + 1))[0])
-  timer, state, pending = Timer(run.seconds), layout.replicate(run.state), None
+  timer, state = Timer(run.seconds), layout.replicate(run.state)
   batches = feed.batches(
     source.rows("train"), config.batch_size, config.seed, first,
     config.steps, config.data.device_bytes, layout,
@@ -140,9 +158,7 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
     for step, batch in batches:
       now = (step + 1) % config.eval_every == 0 or step + 1 == config.steps
       state, metrics_ = step_function(state, batch, key, now)
-      if pending is not None:  # One step late, so that the device never waits.
-        kept.check(step, pending.loss)
-      pending = metrics_
+      kept.seen(step + 1, metrics_.loss)
       if step == first:
         jax.block_until_ready(metrics_)
         timer.start()
@@ -152,12 +168,13 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
         if stop:
           raise interruptions.InterruptedRunError(step + 1)
         continue
-      kept.check(step + 1, metrics_.loss)
+      kept.settle()
       timer.stop()
       kept.keep(state, metrics_, timer.seconds, batches.waited)
       kept.since(batches.waited, timer.seconds)
-      pending = None
       timer.start()
   kept.close()
   state = parallel.to_local(state)
-  return run._replace(state=state, seconds=timer.seconds, rows=kept.rows)
+  return run._replace(
+    state=state, seconds=timer.seconds, rows=kept.rows, skipped=kept.skipped
+  )

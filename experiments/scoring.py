@@ -34,27 +34,18 @@ def _judge_labels(judge_params, outputs, batch):
   return {"accuracy": decided == batch.labels}, decided
 
 
-def make_evaluator(config, view, source, channel=None):
-  """Builds ``evaluate(judge_params, params, Rows, key, num_samples=1,
-  strength=0.0)``.
+def pure_evaluator(config, view, source, channel=None):
+  """Builds ``evaluate_batch(judge_params, params, rows, key, strength)``.
 
-  It returns the means over examples and over `num_samples` samples of y, and
-  what was decoded of the first: pictures [N, 28, 28] or labels [N]. Compiled
-  once.
-
-  Args:
-    config: of the model.
-    view: what its decoder sees.
-    source: whose rows are evaluated.
-    channel: ``(spikes, key, strength) -> spikes that arrive``, in place of the
-      configuration's.
+  It returns figures by example, name -> [B], and what was decoded: pictures
+  [B, 28, 28] or labels [B]. Not compiled. Arguments are those of
+  `make_evaluator`.
   """
   kept = config.copy_and_resolve_references()
   kept.remat_every = 0  # Keeps the hidden spikes, whose rate it reports.
   model, task = build.build(kept, view).model, inputs.task(config)
   judge = {"judge_accuracy": _judge_pictures, "accuracy": _judge_labels}
 
-  @jax.jit
   def evaluate_batch(judge_params, params, rows, key, strength):
     keys = inputs.example_keys(key, len(rows.labels))
     halves = jax.vmap(jax.random.split)(keys)
@@ -80,20 +71,59 @@ def make_evaluator(config, view, source, channel=None):
       ),
     }, decoded
 
+  return evaluate_batch
+
+
+def mean_figures(figures_of_batch, rows):
+  """Means over examples of figures that come batch by batch.
+
+  Args:
+    figures_of_batch: ``(rows of a batch, its start) -> (name -> [..., B],
+      anything)``.
+    rows: of the split.
+
+  Returns:
+    name -> mean [...], float64, and a list of (anything, which of its batch's
+    examples count): the last batch is filled up with others.
+  """
+  sums, others, count = {}, [], len(rows.labels)
+  for start in range(0, count, EVAL_BATCH):
+    at = np.arange(start, start + EVAL_BATCH)
+    figures, other = figures_of_batch(sources.gather(rows, at % count), start)
+    real = at < count
+    for name, value in figures.items():
+      total = np.asarray(value)[..., real].sum(-1, dtype=np.float64)
+      sums[name] = sums.get(name, 0.0) + total / count
+    others.append((other, real))
+  return sums, others
+
+
+def make_evaluator(config, view, source, channel=None):
+  """Builds ``evaluate(judge_params, params, Rows, key, num_samples=1,
+  strength=0.0)``.
+
+  It returns the means over examples and over `num_samples` samples of y, and
+  what was decoded of the first: pictures [N, 28, 28] or labels [N]. Compiled
+  once.
+
+  Args:
+    config: of the model.
+    view: what its decoder sees.
+    source: whose rows are evaluated.
+    channel: ``(spikes, key, strength) -> spikes that arrive``, in place of the
+      configuration's.
+  """
+  task = inputs.task(config)
+  evaluate_batch = jax.jit(pure_evaluator(config, view, source, channel))
+
   def evaluate_once(judge_params, params, rows, key, strength):
-    sums, outcome, count = {}, [], len(rows.labels)
-    for start in range(0, count, EVAL_BATCH):
-      at = np.arange(start, start + EVAL_BATCH)  # Filled up with others.
-      figures, decoded = evaluate_batch(
-        judge_params, params, sources.gather(rows, at % count),
-        jax.random.fold_in(key, start), strength,
-      )  # fmt: skip
-      real = at < count
-      for name, value in figures.items():
-        total = float(np.asarray(value)[real].sum(dtype=np.float64))
-        sums[name] = sums.get(name, 0.0) + total / count
-      outcome.append(np.asarray(decoded)[real])
-    return sums, np.concatenate(outcome)
+    sums, decoded = mean_figures(
+      lambda batch, start: evaluate_batch(
+        judge_params, params, batch, jax.random.fold_in(key, start), strength
+      ),
+      rows,
+    )
+    return sums, np.concatenate([np.asarray(d)[real] for d, real in decoded])
 
   def evaluate(judge_params, params, rows, key, num_samples=1, strength=0.0):
     results = [

@@ -73,9 +73,10 @@ def members(study: Study, seeds: int, rows: list[str]) -> list[Member]:
       f"rows: expected some of {list(study.rows)}, got {unknown}"
     )
   result = []
-  for seed in range(study.first_seed, study.first_seed + seeds):
+  counts = {row: seeds or study.seeds_of(row) for row in study.rows}
+  for seed in range(study.first_seed, study.first_seed + max(counts.values())):
     for row, fields in study.rows.items():
-      if rows and row not in rows:
+      if rows and row not in rows or seed >= study.first_seed + counts[row]:
         continue
       configure(study, row, seed)
       settings = fields | {"seed": seed}
@@ -165,7 +166,7 @@ def run(study: Study, folder: pathlib.Path, seeds=0, rows=(), workers=0):
   done = {(r["row"], r["seed"]) for r in read_records(path)}
   todo = [
     member
-    for member in members(study, seeds or study.seeds, rows)
+    for member in members(study, seeds, rows)
     if (member.row, member.seed) not in done
   ]
   cores = sorted(os.sched_getaffinity(0))

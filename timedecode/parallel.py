@@ -118,6 +118,53 @@ class Layout(NamedTuple):
       in_shardings=(whole, split, *[whole] * num_others),
     )  # fmt: skip
 
+  def compile_split(
+    self, function: Callable, split: tuple[bool, ...], donate: bool = False
+  ) -> Callable:
+    """Compiles a function of arguments whose leading axis devices share.
+
+    Args:
+      function: of the part that a device has; all that it returns has the
+        leading axis as well. It takes no means over devices.
+      split: per argument, whether it has the leading axis; others are the same
+        on all devices.
+      donate: whether the first argument may be overwritten.
+    """
+    first = 0 if donate else ()
+    if self.kind == "none":
+      return jax.jit(function, donate_argnums=first)
+    if self.kind == "pmap":
+      axes = tuple(0 if one else None for one in split)
+      return jax.pmap(
+        function, AXIS, in_axes=axes, devices=self._own_devices(),
+        donate_argnums=first,
+      )  # fmt: skip
+    whole, parts = self._sharding(), self._sharding(AXIS)
+    return jax.jit(
+      function, donate_argnums=first, out_shardings=parts,
+      in_shardings=tuple(parts if one else whole for one in split),
+    )  # fmt: skip
+
+  def collect(self, tree: Any) -> Any:
+    """What `place` or `compile_split` gave, whole, as NumPy, in every process.
+
+    Args:
+      tree: of arrays whose leading axis the devices share.
+    """
+
+    def one(leaf):
+      if jax.process_count() == 1 or self.kind == "pmap":
+        leaf = np.asarray(leaf)
+      if self.kind == "pmap":
+        leaf = leaf.reshape(-1, *leaf.shape[2:])
+      if jax.process_count() == 1:
+        return leaf
+      from jax.experimental import multihost_utils
+
+      return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+
+    return jax.tree.map(one, tree)
+
   def _own_devices(self):
     """For pmap, which takes all devices of several processes by itself."""
     return self.devices if jax.process_count() == 1 else None

@@ -34,7 +34,9 @@ class Prior(NamedTuple):
   reach: int = 0
 
 
-def _logit(rate: float) -> float:
+def _logit(rate: float | jax.Array) -> float | jax.Array:
+  if isinstance(rate, jax.Array):  # Of a compiled program, checked before.
+    return jnp.log(rate) - jnp.log1p(-rate)
   if not 0.0 < rate < 1.0:
     raise ValueError(f"prior_rate: expected a number in (0, 1), got {rate}")
   return math.log(rate) - math.log1p(-rate)

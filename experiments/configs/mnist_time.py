@@ -15,6 +15,8 @@ def get_config():
   config = base.get_config()
   config.name = "mnist_time"
   config.baseline_view = "rate"
-  # Best of `studies/tuning.py` on validation, for rate decoding as well.
+  # Best of `studies/tuning.py` and `studies/tuning_price.py` on validation, for
+  # rate decoding as well.
   config.optimizer.encoder_learning_rate = 2e-2
+  config.beta = 1e-2
   return config

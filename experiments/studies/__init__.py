@@ -13,6 +13,8 @@ class Study(NamedTuple):
     rows: name -> {dotted field: value}.
     seeds: how many; they are counted from `first_seed`.
     first_seed: tuning takes other seeds than what is reported.
+    main_rows: get `main_seeds` in place of `seeds`.
+    main_seeds: how many.
   """
 
   name: str
@@ -21,7 +23,15 @@ class Study(NamedTuple):
   rows: dict[str, dict[str, Any]]
   seeds: int = 3
   first_seed: int = 0
+  main_rows: tuple[str, ...] = ()
+  main_seeds: int = 5
 
+  def seeds_of(self, row: str) -> int:
+    """How many seeds a row gets."""
+    return self.main_seeds if row in self.main_rows else self.seeds
+
+
+BETA = 1e-2  # Best of `tuning_price`, for the whole view and for counts.
 
 # Factor of what each view shows, and learning rates (encoder, decoder) by the
 # number of readout neurons: the best of `tuning` on validation.

@@ -13,7 +13,9 @@ FLIPS = (0.05, 0.1)
 
 def get_study() -> studies.Study:
   """The study."""
-  common = studies.tuned("full", 8) | {"baseline_view": "", "steps": 1400}
+  common = studies.tuned("full", 8) | {
+    "baseline_view": "", "steps": 1400, "beta": 1e-3
+  }  # fmt: skip
   rows = {f"beta {beta:g}": {"beta": beta} for beta in BETAS}
   rows |= {f"prior rate {rate}": {"prior_rate": rate} for rate in RATES}
   rows |= {f"T {steps}": {"num_steps": steps} for steps in STEPS}

@@ -12,7 +12,8 @@ def get_study() -> studies.Study:
   """The study."""
   rows = {
     f"{view}, N_y {size}": (
-      studies.tuned(view, size) | {"baseline_view": "", "steps": 1400}
+      studies.tuned(view, size)
+      | {"baseline_view": "", "steps": 1400, "beta": 1e-3}
     )
     for size in SIZES
     for view in studies.SCALES

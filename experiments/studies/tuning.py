@@ -32,6 +32,7 @@ def _row(view, size, rate, scale):
     "view": view,
     "baseline_view": "",
     "steps": STEPS,
+    "beta": 1e-3,
     "optimizer.learning_rate": rate,
     "optimizer.encoder_learning_rate": 0.0,
     "view_scale": scale,

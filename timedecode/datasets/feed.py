@@ -10,9 +10,10 @@ time that steps wait for data.
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
+import numpy as np
 
 from timedecode import datasets, parallel
 from timedecode.datasets import sources
@@ -20,10 +21,21 @@ from timedecode.datasets import sources
 DEVICE_BYTES = 2**31  # Rows that take more are streamed.
 
 
+Seed = int | Sequence[int]
+
+
+def _indices(count: int, batch_size: int, seed: Seed, step: int) -> np.ndarray:
+  """[B] of one seed, [M, B] of several."""
+  order = lambda one: datasets.batch_indices(count, batch_size, one, step)
+  if isinstance(seed, Sequence):
+    return np.stack([order(one) for one in seed])
+  return order(seed)
+
+
 def batches(
   rows: sources.Rows,
   batch_size: int,
-  seed: int,
+  seed: Seed,
   first_step: int = 0,
   last_step: int | None = None,
   device_bytes: int = DEVICE_BYTES,
@@ -34,7 +46,8 @@ def batches(
   Args:
     rows: of a split, on the host.
     batch_size: examples per step.
-    seed: of the order.
+    seed: of the order; several: each has its batch, on a leading axis that
+      is then what the devices of the layout share.
     first_step: where to begin.
     last_step: where to end, exclusive; None: never.
     device_bytes: rows that take no more are kept on the device.
@@ -86,7 +99,7 @@ class Resident(_Feed):
     self,
     rows: sources.Rows,
     batch_size: int,
-    seed: int,
+    seed: Seed,
     first_step: int = 0,
     last_step: int | None = None,
     layout: parallel.Layout | None = None,
@@ -105,7 +118,7 @@ class Resident(_Feed):
       raise StopIteration
     self._step += 1
     count = len(self._rows.labels)
-    indices = datasets.batch_indices(count, *self._order, step)
+    indices = _indices(count, *self._order, step)
     batch = self._gather(self._rows, self._layout.share(indices))
     return step, self._layout.place(batch)
 
@@ -121,7 +134,7 @@ class Stream(_Feed):
     self,
     rows: sources.Rows,
     batch_size: int,
-    seed: int,
+    seed: Seed,
     first_step: int = 0,
     last_step: int | None = None,
     depth: int = 2,
@@ -157,7 +170,7 @@ class Stream(_Feed):
     count = len(rows.labels)
     try:
       while last_step is None or step < last_step:
-        indices = datasets.batch_indices(count, batch_size, seed, step)
+        indices = _indices(count, batch_size, seed, step)
         part = sources.gather(rows, self._layout.share(indices))
         batch = self._layout.place(part)
         if not self._put((step, batch)):

@@ -1,0 +1,228 @@
+"""What a sweep leaves: tables of its members, a picture, the best one's run."""
+
+import csv
+import json
+import pathlib
+import shutil
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments import checkpoints, inputs, journal
+from timedecode import plots
+
+_PLAIN = (  # Figures in the Markdown table, where the task has them.
+  "judge_accuracy", "accuracy", "distortion", "information_bits",
+  "readout_spikes_per_example",
+)  # fmt: skip
+
+
+def rows_of(results: list[dict]) -> list[dict]:
+  """A flat line per member.
+
+  Args:
+    results: with member, values, group, status, step, validation and test,
+      the last two figures by name, test None where it was not made.
+  """
+  lines = []
+  for result in results:
+    line = {"member": result["member"], **result["values"]}
+    line |= {k: result[k] for k in ("group", "status", "step")}
+    for split in ("validation", "test"):
+      for name, value in (result[split] or {}).items():
+        line[f"{split} {name}"] = value
+    lines.append(line)
+  return lines
+
+
+def write_csv(path: pathlib.Path, results: list[dict]) -> None:
+  """All figures of all members."""
+  lines = rows_of(results)
+  names = list(dict.fromkeys(name for line in lines for name in line))
+  with path.open("w", newline="") as file:
+    writer = csv.DictWriter(file, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+
+
+def _cell(value) -> str:
+  if value is None:
+    return ""
+  return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _lines(table: list[list]) -> str:
+  head = [table[0], ["---"] * len(table[0])]
+  lines = [f"| {' | '.join(map(_cell, row))} |" for row in [*head, *table[1:]]]
+  return "\n".join(lines) + "\n"
+
+
+def _figures(results) -> list[str]:
+  found = next((r["test"] for r in results if r["test"]), {})
+  return [name for name in _PLAIN if name in found]
+
+
+def _seedless(result) -> tuple:
+  return tuple((k, v) for k, v in result["values"].items() if k != "seed")
+
+
+def markdown(results: list[dict], metric: str) -> str:
+  """A table of members, the best on validation first; with several seeds also
+  one of means ± standard deviations over them."""
+  names, fields = _figures(results), list(results[0]["values"])
+  ordered = sorted(
+    results,
+    key=lambda r: (r["status"] == "finished", (r["validation"] or {})[metric]),
+    reverse=True,
+  )
+  table = [[*fields, "status", f"{metric} (validation)",
+            *(f"{name} (test)" for name in names)]]  # fmt: skip
+  for result in ordered:
+    test = result["test"] or {}
+    table.append([
+      *result["values"].values(), result["status"],
+      (result["validation"] or {}).get(metric), *map(test.get, names),
+    ])  # fmt: skip
+  text = _lines(table)
+  groups = defaultdict(list)
+  for result in results:
+    if result["test"] and result["status"] == "finished":
+      groups[_seedless(result)].append(result["test"])
+  if max(map(len, groups.values()), default=0) < 2:
+    return text
+  table = [[*(f for f in fields if f != "seed"), "seeds",
+            *(f"{name} (test)" for name in names)]]  # fmt: skip
+  for values, tests in groups.items():
+    cells = []
+    for name in names:
+      column = np.array([test[name] for test in tests])
+      spread = f" ± {column.std(ddof=1):.2g}" if len(tests) > 1 else ""
+      cells.append(f"{column.mean():.4g}{spread}")
+    table.append([*(v for _, v in values), len(tests), *cells])
+  return f"{text}\n{_lines(table)}"
+
+
+def rate_distortion(results: list[dict], title: str) -> Figure:
+  """Distortion against information on the test set, means over seeds.
+
+  A line joins the values of beta where that is swept; a label names them.
+  """
+  series = defaultdict(lambda: defaultdict(list))
+  for result in results:
+    if result["test"] and result["status"] == "finished":
+      rest = {k: v for k, v in _seedless(result) if k != "beta"}
+      name = ", ".join(f"{k}={_cell(v)}" for k, v in rest.items())
+      beta = result["values"].get("beta")
+      series[name][beta].append(result["test"])
+  figure = Figure((7.0, 4.6), layout="constrained")
+  axis = figure.subplots()
+  for index, (name, points) in enumerate(series.items()):
+    betas = sorted(points, key=lambda b: b or 0)
+    moments = [
+      [[test[k] for test in points[beta]] for beta in betas]
+      for k in ("information_bits", "distortion")
+    ]
+    x, y = ([np.mean(v) for v in column] for column in moments)
+    dx, dy = (
+      [np.std(v, ddof=1) if len(v) > 1 else 0 for v in column]
+      for column in moments
+    )
+    axis.errorbar(
+      x, y, dy, dx, marker="os^D"[index % 4], capsize=2, linewidth=1,
+      color=plots.COLOURS[index % len(plots.COLOURS)],
+      linestyle=plots.STYLES[index // len(plots.COLOURS) % 4],
+      label=name or None,
+    )  # fmt: skip
+    if len(series) <= 3 and betas != [None]:
+      for beta, place in zip(betas, zip(x, y, strict=True), strict=True):
+        axis.annotate(
+          f"β = {_cell(beta)}", place, xytext=(4, 4),
+          textcoords="offset points", fontsize="x-small",
+        )  # fmt: skip
+  axis.set(
+    xlabel="information bound (bits per example)",
+    ylabel="distortion (nats per example)",
+  )
+  axis.grid(alpha=0.3)
+  if 1 < len(series) <= 24:
+    axis.legend(fontsize="x-small")
+  figure.suptitle(title, fontsize="medium")
+  return figure
+
+
+def best_of(results: list[dict], metric: str) -> dict | None:
+  """The finished member that is best on validation; None if all diverged."""
+  finished = [r for r in results if r["status"] == "finished"]
+  return max(finished, key=lambda r: r["validation"][metric], default=None)
+
+
+class End(NamedTuple):
+  """A member that came to the end of a sweep.
+
+  Attributes:
+    member: `sweep_plan.Member`.
+    state: `training.TrainState` of NumPy.
+    rows: of its evaluations on validation.
+    source: `sources.Source`.
+  """
+
+  member: Any
+  state: Any
+  rows: list[dict]
+  source: Any
+
+
+def write_best(folder: pathlib.Path, end: End) -> None:
+  """A work folder as `train` leaves it before its test, made anew."""
+  config = end.member.config
+  partial = folder.with_name(f"{folder.name}.partial")
+  shutil.rmtree(partial, ignore_errors=True)
+  partial.mkdir(parents=True)
+  stored = json.loads(config.to_json_best_effort())
+  (partial / "config.json").write_text(json.dumps(stored, indent=2) + "\n")
+  text = "".join(json.dumps(row) + "\n" for row in end.rows)
+  (partial / "metrics.jsonl").write_text(text)
+  step, last = int(end.state.step), end.rows[-1]
+  meta = {
+    "view": config.view, "step": step, "seed": config.seed,
+    "train_seconds": last["train_seconds"],
+    "data": journal.digests(end.source),
+  }  # fmt: skip
+  metric = last[inputs.task(config).metric]
+  with checkpoints.Checkpoints(partial, 0) as kept:
+    kept.save(step, jax.tree.map(np.asarray, end.state), meta, metric)
+  shutil.rmtree(folder, ignore_errors=True)
+  partial.replace(folder)
+
+
+def write(folder, config, results, ends, report) -> None:
+  """Tables, the picture, and the best member's run.
+
+  Args:
+    folder: of the sweep.
+    config: of any member.
+    results: as in `rows_of`.
+    ends: name -> `End`.
+    report: told of them.
+  """
+  metric = inputs.task(config).metric
+  write_csv(folder / "members.csv", results)
+  text = markdown(results, metric)
+  (folder / "members.md").write_text(text)
+  report(text)
+  title = (
+    f"{config.name}: test examples of {inputs.describe(config)},"
+    f" {len(results)} members"
+  )
+  rate_distortion(results, title).savefig(
+    folder / "rate_distortion.png", dpi=150, metadata={"Software": None}
+  )
+  best = best_of(results, metric)
+  if best is None:
+    report("all members diverged")
+    return
+  write_best(folder / "best", ends[best["member"]])
+  report(f"best on validation, in {folder / 'best'}: {best['member']}")

@@ -1,0 +1,251 @@
+"""Runs a sweep: its groups, one after the other, rung by rung."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments import (
+  inputs,
+  job,
+  sweep_plan,
+  sweep_program,
+  sweep_report,
+  sweep_training,
+  workdir,
+)
+from timedecode import parallel
+
+
+def default_together() -> str:
+  """`map` on CPUs, whose batched products are slow, else `vmap`."""
+  return "map" if jax.default_backend() == "cpu" else "vmap"
+
+
+class Sweep:
+  """Members, their groups, and how they are trained.
+
+  Attributes:
+    members: `sweep_plan.Member`s.
+    groups: `sweep_plan.Group`s.
+    rungs: (steps, members left after them).
+    layout: `parallel.Layout`, whose devices share the members of a group.
+    together: of `sweep_program.TOGETHER`.
+  """
+
+  def __init__(self, config, texts, halving=0, most=0, together=""):
+    """Checks everything; ValueError for what can't be.
+
+    Args:
+      config: that is varied.
+      texts: ``field=values``.
+      halving: 0, or the factor of successive halving.
+      most: members of one program, 0: any number.
+      together: as the attribute; "": `default_together`.
+    """
+    self.together = together or default_together()
+    if self.together not in sweep_program.TOGETHER:
+      raise ValueError(
+        f"together: expected one of {sweep_program.TOGETHER}, got {together!r}"
+      )
+    if most < 0:
+      raise ValueError(f"most: expected >= 0, got {most}")
+    values = sweep_plan.grid(config, texts)
+    if "steps" in values and halving:
+      raise ValueError("halving: expected 0 where steps are swept")
+    self.members = sweep_plan.members(config, values)
+    self.groups = sweep_plan.groups(self.members, most)
+    self.rungs = sweep_plan.rungs(config, len(self.members), halving)
+    self.layout = parallel.layout(config.parallel, config.num_devices or None)
+    self._sources = {}
+
+  def source(self, member):
+    """(`sources.Source`, the judge's parameters) of a member."""
+    config = member.config
+    key = repr((config.data, config.num_steps, config.encoder.kind))
+    if key not in self._sources:
+      source = inputs.load(config)
+      self._sources[key] = source, inputs.judge(config, source)
+    return self._sources[key]
+
+  def program(self, members) -> sweep_program.Program:
+    """The functions of some members of a group."""
+    source, _ = self.source(members[0])
+    return sweep_program.Program(members, source, self.layout, self.together)
+
+  def plan(self) -> str:
+    """What will be done, with its memory; compiles each group's step."""
+    text = [
+      f"{len(self.members)} members in {len(self.groups)} groups"
+      f" ({self.together} over members, {self.layout.kind} over"
+      f" {len(self.layout.devices)} devices); 3 compilations per group and"
+      " rung: start, step, evaluation"
+    ]
+    for steps, left in self.rungs[:-1]:
+      text.append(f"after {steps} steps the best {left} members go on")
+    for group in self.groups:
+      state, temporary = self.program(group.members).memory()
+      names = [m.name for m in group.members]
+      text.append(
+        f"group {group.number}: {len(names)} members,"
+        f" {group.members[0].config.steps} steps; state"
+        f" {state / 1e6:,.1f} MB, temporaries of a step {temporary / 1e6:,.1f}"
+        f" MB per device: {names[0]}{' ... ' + names[-1] if names[1:] else ''}"
+      )
+    return "\n".join(text)
+
+  def settings(self, texts) -> dict:
+    """What a folder's sweep is known by."""
+    config = workdir.flat(self.members[0].config.to_dict())
+    swept = self.members[0].values
+    kept = {
+      name: value
+      for name, value in config.items()
+      if name not in (*workdir.ELSEWHERE, *swept)
+    }
+    groups = [[m.name for m in group.members] for group in self.groups]
+    return {"sweep": texts, "config": kept, "groups": groups} | {
+      "rungs": self.rungs
+    }
+
+
+_NO_FIGURES = (
+  "member", "step", "alive", "steps_taken", "data_source", "split"
+)  # fmt: skip
+
+
+class _Place(NamedTuple):
+  """A group's survivors, their states and all their rows so far."""
+
+  members: list
+  states: Any
+  rows: list
+
+
+def _train(sweep, group, place, span, folder, report) -> _Place:
+  """One segment of a group."""
+  program = sweep.program(place.members)
+  source, judge_params = sweep.source(place.members[0])
+  states = place.states
+  if states is None:
+    states = program.collect(program.init())
+  segment = sweep_training.Segment(
+    program, source, judge_params,
+    folder / "groups" / str(group.number) / str(span[1]),
+    lambda line: report(f"[group {group.number}] {line}"),
+  )  # fmt: skip
+  end = segment.run(states, *span)
+  return _Place(place.members, end.states, [*place.rows, *end.rows])
+
+
+def _last(place: _Place) -> list[dict]:
+  """The last line of every member; {} in processes that have none."""
+  rows = {row["member"]: row for row in place.rows}
+  return [rows.get(member.name, {}) for member in place.members]
+
+
+def _survivors(places: dict[int, _Place], left: int, metric: str) -> set:
+  """Names of the best on validation, by process 0."""
+  rows = [
+    (member.name, row)
+    for place in places.values()
+    for member, row in zip(place.members, _last(place), strict=True)
+  ]
+  order = np.arange(len(rows))
+  if parallel.is_main():
+    worth = [(r["alive"], r[metric], -r["distortion"]) for _, r in rows]
+    order = np.array(sorted(order, key=lambda i: worth[i], reverse=True))
+  order = parallel.from_main(order)
+  return {rows[i][0] for i in np.asarray(order)[:left]}
+
+
+def _kept(place: _Place, names: set) -> _Place:
+  """The members of those names."""
+  at = [i for i, m in enumerate(place.members) if m.name in names]
+  states = jax.tree.map(lambda leaf: leaf[at], place.states)
+  return _Place([place.members[i] for i in at], states, place.rows)
+
+
+def run(sweep: Sweep, folder: pathlib.Path, texts, report=print) -> list[dict]:
+  """All of it; returns the results of the members, as `sweep_report` has them.
+
+  Args:
+    sweep: what is trained.
+    folder: new, or of the same sweep.
+    texts: ``field=values``, by which the folder knows it.
+    report: told of progress.
+  """
+  if parallel.is_main():
+    job.claim(folder, sweep.settings(texts))
+  else:
+    report = lambda line: None
+  results, first = {}, 0
+  metric = inputs.task(sweep.members[0].config).metric
+  places = {g.number: _Place(g.members, None, []) for g in sweep.groups}
+  for index, (steps, left) in enumerate(sweep.rungs):
+    final = index == len(sweep.rungs) - 1
+    for group in sweep.groups:
+      if group.number in places:
+        place = places[group.number]
+        until = place.members[0].config.steps if final else steps
+        places[group.number] = _train(
+          sweep, group, place, (first, until), folder, report
+        )
+    names = _survivors(places, left, metric)
+    for number, place in list(places.items()):
+      for member, row in zip(place.members, _last(place), strict=True):
+        if final or member.name not in names:
+          results[member.name] = _result(sweep, number, member, row, final)
+      if not final:
+        places[number] = _kept(place, names)
+        if not places[number].members:
+          del places[number]
+    first = steps
+  for place in places.values():
+    _test(sweep, place, results, report)
+  ordered = [results[member.name] for member in sweep.members]
+  if parallel.is_main():
+    ends = {
+      member.name: _end(sweep, place, at)
+      for place in places.values()
+      for at, member in enumerate(place.members)
+    }
+    sweep_report.write(folder, sweep.members[0].config, ordered, ends, report)
+  parallel.wait_for_all("end")
+  return ordered
+
+
+def _result(sweep, number, member, row, final) -> dict:
+  """The line of a member that goes no further."""
+  status = "finished" if final else f"dropped after step {row.get('step')}"
+  if not row.get("alive", True):
+    status = f"diverged after step {row['steps_taken']}"
+  return {
+    "member": member.name, "values": member.values, "group": number,
+    "status": status, "step": row.get("steps_taken"), "test": None,
+    "validation": {k: v for k, v in row.items() if k not in _NO_FIGURES},
+  }  # fmt: skip
+
+
+def _end(sweep, place: _Place, at: int) -> sweep_report.End:
+  """Where a member is at the end of the sweep."""
+  member = place.members[at]
+  return sweep_report.End(
+    member,
+    jax.tree.map(lambda leaf: leaf[at], place.states.train),
+    [row for row in place.rows if row["member"] == member.name],
+    sweep.source(member)[0],
+  )
+
+
+def _test(sweep, place, results, report) -> None:
+  """Figures on the test set of all that came to the end."""
+  source, judge_params = sweep.source(place.members[0])
+  program, config = sweep.program(place.members), place.members[0].config
+  figures = program.evaluate(
+    program.place(place.states), judge_params, source.rows("test"),
+    lambda seed: jax.random.key(seed + 2), config.eval_samples,
+  )  # fmt: skip
+  for member, found in zip(place.members, figures, strict=True):
+    results[member.name]["test"] = found

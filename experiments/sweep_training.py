@@ -1,0 +1,210 @@
+"""Trains the members of a group up to a number of steps, and goes on if killed.
+
+A segment has a folder of its own: `checkpoints` of the states of all members,
+and metrics.jsonl with a line per member and evaluation on validation.
+"""
+
+import json
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments import checkpoints, inputs, interruptions, journal
+from timedecode import metrics as metrics_lib
+from timedecode import parallel
+from timedecode.datasets import feed
+
+KEEP = 2  # Checkpoints of all members: the newest, and one to fall back on.
+
+
+class End(NamedTuple):
+  """Where members are after a segment.
+
+  Attributes:
+    states: `sweep_program.MemberState` of NumPy, [M, ...].
+    rows: of all evaluations in the segment, those of one after the other.
+    seconds: of training in this segment.
+  """
+
+  states: Any
+  rows: list[dict]
+  seconds: float
+
+
+def training_key(seed: int) -> jax.Array:
+  """Root of a run's random numbers in training, as in `loop`."""
+  return jax.random.split(jax.random.key(seed + 1))[0]
+
+
+def validation_key(seed: int) -> jax.Array:
+  """Of its evaluations on validation, as in `journal`."""
+  return jax.random.split(jax.random.key(seed + 1))[1]
+
+
+class Segment:
+  """A group on its way from one step to another."""
+
+  def __init__(
+    self, program, source, judge_params, folder: pathlib.Path, report
+  ):
+    """Makes nothing yet.
+
+    Args:
+      program: `sweep_program.Program`.
+      source: `sources.Source`.
+      judge_params: of the judge of pictures, None for labels.
+      folder: of the segment.
+      report: told of progress.
+    """
+    self._program, self._source, self._report = program, source, report
+    self._judge_params, self._folder = judge_params, folder
+    self._names = [member.name for member in program.members]
+    self._config = program.members[0].config
+    self._data = journal.digests(source)
+    self._rows, self._seconds, self._kept, self._begin = [], 0.0, None, 0
+
+  def run(self, states, first: int, last: int) -> End:
+    """All steps from `first`, or from a checkpoint, to `last`.
+
+    Args:
+      states: of NumPy at step `first`.
+      first: step.
+      last: step.
+
+    Raises:
+      ValueError, CheckpointError: a checkpoint of other data or members.
+    """
+    self._begin = first
+    if parallel.is_main():
+      states, first = self._restore(states, first)
+      self._folder.mkdir(parents=True, exist_ok=True)
+      text = "".join(json.dumps(row) + "\n" for row in self._rows)
+      journal.replace_text(self._folder / "metrics.jsonl", text)
+      self._kept = checkpoints.Checkpoints(self._folder, first, KEEP)
+    states, first = parallel.from_main((states, np.asarray(first)))
+    if first < last:
+      states = self._train(states, int(first), last)
+    if self._kept is not None:
+      self._kept.close()
+    return End(states, self._rows, self._seconds)
+
+  def _restore(self, states, first):
+    """(states, their step): of the newest checkpoint, or those given."""
+    found = checkpoints.restore(self._folder, states, self._report)
+    if found is None:
+      return states, first
+    states, meta = found
+    for name, ours in (("data", self._data), ("members", self._names)):
+      if meta.get(name) != ours:
+        raise ValueError(
+          f"workdir: the checkpoint in {self._folder} is of other {name}"
+        )
+    self._seconds, rows = meta["train_seconds"], self._folder / "metrics.jsonl"
+    self._rows = [
+      row for row in journal.read_rows(rows) if row["step"] <= meta["step"]
+    ]
+    return states, meta["step"]
+
+  def _train(self, states, first, last):
+    """The steps; the states at their end, of NumPy."""
+    config, program = self._config, self._program
+    states, given = program.place(states), program.given(training_key)
+    batches = feed.batches(
+      self._source.rows("train"), config.batch_size, program.seeds, first,
+      last, config.data.device_bytes, program.layout,
+    )  # fmt: skip
+    saved = begun = time.monotonic()
+    before, pending = self._seconds, None
+    with batches:
+      for step, batch in batches:
+        states, metrics = program.step(states, batch, given, False)
+        jax.block_until_ready(pending)  # One step late.
+        pending, done = metrics, step + 1
+        if step == first:  # Compiled; seconds of what follows count.
+          jax.block_until_ready(metrics)
+          begun = time.monotonic()
+        stop = interruptions.wanted(step)
+        now = done % config.eval_every == 0 or done == last
+        if not (now or stop or self._is_late(saved)):
+          continue
+        jax.block_until_ready(metrics)
+        self._seconds = before + time.monotonic() - begun
+        if now:
+          self._evaluate(states, program.collect(metrics), done, last)
+        self._save(states, done)
+        if stop:
+          self._close()
+          raise interruptions.InterruptedRunError(done)
+        # Neither evaluations nor saves are training.
+        before, begun = self._seconds, time.monotonic()
+        saved = begun
+    return program.collect(states)
+
+  def _close(self):
+    if self._kept is not None:
+      self._kept.close()
+
+  def _is_late(self, saved: float) -> bool:
+    """Whether to save between evaluations; several processes don't."""
+    every = self._config.checkpoint_seconds
+    alone = jax.process_count() == 1
+    return alone and every > 0 and time.monotonic() - saved > every
+
+  def _save(self, states, step) -> None:
+    whole = self._program.collect(states)
+    if self._kept is None:
+      return
+    meta = {
+      "step": step, "members": self._names, "data": self._data,
+      "train_seconds": self._seconds,
+    }  # fmt: skip
+    try:
+      self._kept.save(step, whole, meta)
+    except Exception as error:  # Of this one, or of the one before.
+      told = " ".join(str(error).split())[:300]
+      self._report(f"{self._folder}: checkpoint not written: {told}")
+
+  def _evaluate(self, states, metrics, step, last) -> None:
+    """A line per member; one that is not finite keeps what it had before."""
+    figures = self._program.evaluate(
+      states, self._judge_params, self._source.rows("validation"),
+      validation_key,
+    )  # fmt: skip
+    alive = self._program.collect(states.alive)
+    steps = self._program.collect(states.train.step)
+    rows = []
+    for place, name in enumerate(self._names):
+      loss = float(metrics.loss[place])
+      rows.append({
+        "member": name, "step": step, "alive": bool(alive[place]),
+        "steps_taken": int(steps[place]), "train_seconds": self._seconds,
+        "train_loss": loss if np.isfinite(loss) else None,
+        "train_information_bits": float(
+          metrics_lib.nats_to_bits(metrics.information[place])
+        ) if alive[place] else None,
+        "data_source": self._source.name, "split": "validation",
+      } | figures[place])  # fmt: skip
+    self._rows += rows
+    if self._kept is None:
+      return
+    with (self._folder / "metrics.jsonl").open("a") as file:
+      file.writelines(json.dumps(row) + "\n" for row in rows)
+    self._report(self._progress(rows, step, last))
+
+  def _progress(self, rows, step, last) -> str:
+    metric = inputs.task(self._config).metric
+    best = max(rows, key=lambda row: (row["alive"], row[metric]))
+    broken = sum(not row["alive"] for row in rows)
+    diverged = f", {broken} diverged" if broken else ""
+    taken = step - self._begin
+    seen = taken * self._config.batch_size * len(rows)
+    return (
+      f"step {step}/{last}  {len(rows)} members{diverged}"
+      f"  {seen / max(self._seconds, 1e-9):,.0f} examples/s"
+      f"  {(last - step) * self._seconds / taken:4.0f} s left"
+      f"  best {metric.replace('_', ' ')} {best[metric]:.3f} (validation):"
+      f" {best['member']}"
+    )

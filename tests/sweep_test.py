@@ -1,0 +1,371 @@
+"""Sweeps: members are runs made alone, whatever shares their program."""
+
+import csv
+import json
+import math
+
+import binaries
+import jax
+import numpy as np
+import pytest
+
+from experiments import (
+  build,
+  checkpoints,
+  evaluate,
+  inputs,
+  interruptions,
+  loop,
+  scoring,
+  sweep_plan,
+  sweep_program,
+  sweep_run,
+  sweep_training,
+)
+from experiments.configs import smoke
+from timedecode import parallel
+from timedecode.datasets import feed
+
+
+def _tiny(**fields):
+  config = smoke.get_config()
+  config.update({
+    "steps": 20, "batch_size": 16, "num_steps": 8, "eval_every": 10,
+    "eval_samples": 2, "baseline_view": "", "decoder_width": 8,
+  })  # fmt: skip
+  config.encoder.hidden, config.encoder.num_readout = (6,), 3
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+def _close(ours, theirs, tolerance=1e-5):
+  pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+  for a, b in pairs:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(b)
+
+
+RULES = {
+  "straight_through": (
+    {}, ["beta=1e-3,0.1", "optimizer.learning_rate=1e-3,1e-2", "seed=0,3"]
+  ),
+  "score_function, learned prior": (
+    {"estimator": "score_function", "num_samples": 2, "prior": "glm",
+     "optimizer.name": "sgd", "optimizer.learning_rate": 1e-3},
+    ["prior_rate=0.1,0.4", "optimizer.encoder_learning_rate=1e-3,2e-3"],
+  ),
+  "online, streamed": (
+    {"online_chunk": 10, "num_steps": 20, "credit": "local", "data.device_bytes": 0,
+    },
+    ["seed=1,2", "beta=0,1e-2"],
+  ),
+}  # fmt: skip
+
+
+def _alone(config, source, steps):
+  built = build.build(config, config.view)
+  state, step = build.init_state(config, built), loop.make_step(source, built)
+  key = sweep_training.training_key(config.seed)
+  with feed.batches(
+    source.rows("train"), config.batch_size, config.seed, 0, steps
+  ) as batches:
+    for _, batch in batches:
+      state, metrics = step(state, batch, key, False)
+  return state, metrics
+
+
+@pytest.mark.parametrize("together", sweep_program.TOGETHER)
+@pytest.mark.parametrize("rule", RULES)
+def test_a_member_is_the_same_run_made_alone(rule, together):
+  """State, losses and figures on validation after 20 steps."""
+  fields, texts = RULES[rule]
+  config = _tiny(**fields)
+  sweep = sweep_run.Sweep(config, texts, together=together)
+  (group,), source = sweep.groups, inputs.load(config)
+  program, judge = sweep.program(group.members), binaries.judge_params(config)
+  states, given = program.init(), program.given(sweep_training.training_key)
+  with feed.batches(
+    source.rows("train"), config.batch_size, program.seeds, 0, 20,
+    config.data.device_bytes, program.layout,
+  ) as batches:  # fmt: skip
+    for _, batch in batches:
+      states, metrics = program.step(states, batch, given, False)
+  key, rows = sweep_training.validation_key, source.rows("validation")
+  figures = program.evaluate(states, judge, rows, key, 2)
+  states, ends = program.collect(states), set()
+  assert states.alive.all() and len(group.members) >= 4
+  for at, member in enumerate(group.members):
+    own = member.config
+    state, theirs = _alone(own, source, 20)
+    _close(jax.tree.map(lambda x, at=at: x[at], states.train), state)
+    _close(metrics.loss[at], theirs.loss)
+    alone = scoring.make_evaluator(own, own.view, source)
+    expected, _ = alone(judge, state.params, rows, key(own.seed), 2)
+    assert figures[at] == pytest.approx(expected, rel=1e-5)
+    ends.add(float(theirs.loss))
+  assert len(ends) == len(group.members)  # They are different runs.
+
+
+def test_one_that_diverges_stops_and_does_its_neighbours_no_harm(tmp_path):
+  fields = {
+    "optimizer.name": "sgd", "optimizer.max_norm": 0.0,
+    "optimizer.warmup_fraction": 0.0,
+  }  # fmt: skip
+  texts = ["optimizer.learning_rate=1e-4,1e30,1e-3"]
+  results, ends = [], []
+  for name, values in (
+    ("all", texts),
+    ("good", [texts[0].replace("1e30,", "")]),
+  ):
+    sweep, lines = sweep_run.Sweep(_tiny(**fields), values), []
+    results.append(sweep_run.run(sweep, tmp_path / name, values, lines.append))
+    ends.append(_states(sweep, tmp_path / name))
+    assert ("1 diverged" in lines[0]) == (name == "all")
+  first, broken, last = results[0]
+  assert broken["status"] == "diverged after step 1"
+  assert all(map(math.isfinite, broken["test"].values()))
+  assert first["status"] == last["status"] == "finished"
+  assert first["test"] == results[1][0]["test"]
+  assert last["test"] == results[1][1]["test"]
+  for a, b in zip(*map(jax.tree.leaves, ends), strict=True):
+    np.testing.assert_array_equal(a[[0, 2]], b)
+  assert not ends[0].alive[1] and ends[0].train.step.tolist() == [20, 1, 20]
+
+
+def _states(sweep, folder):
+  """The last states of the only group."""
+  template = sweep.program(sweep.members)
+  template = template.collect(template.init())
+  return checkpoints.restore(folder / "groups/0/20", template)[0]
+
+
+TEXTS = ["beta=1e-3,0.1", "seed=range(0, 1, 2)", "encoder.num_readout=2,3"]
+
+
+def _csv(folder):
+  with (folder / "members.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
+
+
+@pytest.fixture(name="whole", scope="module")
+def _whole(tmp_path_factory):
+  """A sweep of two groups with halving: folder, results, lines."""
+  folder, lines = tmp_path_factory.mktemp("sweep"), []
+  sweep = sweep_run.Sweep(_tiny(), TEXTS, halving=2)
+  return folder, sweep_run.run(sweep, folder, TEXTS, lines.append), lines
+
+
+def test_halving_keeps_the_best(whole):
+  """8 members: 4 of them after 3 steps, 2 after 5, 1 after 10."""
+  folder, results, lines = whole
+  metric, ended = "judge_accuracy", {}
+  for result in results:
+    ended.setdefault(result["status"], []).append(result)
+  assert {k: len(v) for k, v in ended.items()} == {
+    "dropped after step 3": 4, "dropped after step 5": 2,
+    "dropped after step 10": 1, "finished": 1,
+  }  # fmt: skip
+  (best,) = ended["finished"]
+  rows = [
+    json.loads(line)
+    for path in folder.glob("groups/*/3/metrics.jsonl")
+    for line in path.read_text().splitlines()
+  ]
+  assert len(rows) == 8
+  order = sorted(rows, key=lambda r: (-r[metric], r["distortion"]))
+  went_on = {row["member"] for row in order[:4]}
+  dropped = {r["member"] for r in ended["dropped after step 3"]}
+  assert not went_on & dropped and best["member"] in went_on
+  assert [r["test"] is not None for r in results].count(True) == 1
+  assert best["member"] in lines[-1]
+
+
+def test_the_best_is_a_run_that_can_be_judged_again(whole):
+  folder, results, _ = whole
+  (best,) = [r for r in results if r["test"]]
+  found = evaluate.evaluate(folder / "best")["full"]
+  assert found["step"] == 20
+  assert best["test"] == pytest.approx(
+    {name: found[name] for name in best["test"]}, rel=1e-5
+  )
+
+
+def test_the_tables_hold_all_figures(whole):
+  folder, results, _ = whole
+  rows = _csv(folder)
+  assert [row["member"] for row in rows] == [r["member"] for r in results]
+  for row, result in zip(rows, results, strict=True):
+    assert float(row["beta"]) == result["values"]["beta"]
+    expected = result["validation"]["judge_accuracy"]
+    assert float(row["validation judge_accuracy"]) == expected
+  text = (folder / "members.md").read_text().splitlines()
+  assert len(text) == 10 and "| finished |" in text[2]
+  assert (folder / "rate_distortion.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("moment", [1, 4, 12])
+def test_a_sweep_that_was_ended_goes_on(whole, tmp_path, monkeypatch, moment):
+  """Asked to end in every group's step `moment`, again and again."""
+  asked, again = set(), 0
+
+  def wanted(step):
+    fresh = step == moment and again not in asked
+    asked.add(again if fresh else -1)
+    return fresh
+
+  monkeypatch.setattr(interruptions, "wanted", wanted)
+  while True:
+    sweep = sweep_run.Sweep(_tiny(), TEXTS, halving=2)
+    try:
+      sweep_run.run(sweep, tmp_path, TEXTS, lambda line: None)
+      break
+    except interruptions.InterruptedRunError:
+      again += 1
+  assert again >= 1
+  assert _csv(tmp_path) == _csv(whole[0])
+
+
+def test_another_sweep_is_refused_in_its_folder(whole):
+  other = [*TEXTS[:2], "encoder.num_readout=2"]
+  sweep = sweep_run.Sweep(_tiny(), other, halving=2)
+  with pytest.raises(ValueError, match="holds runs with other settings"):
+    sweep_run.run(sweep, whole[0], other)
+
+
+def test_the_number_of_members_adds_no_compilation():
+  counts, config = [], _tiny()
+  for last in (1, 15):
+    events = []
+    listen = lambda name, _, events=events, **more: events.append(name)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    sweep = sweep_run.Sweep(config, [f"seed=range(0, {last}, {last + 1})"])
+    program, source = sweep.program(sweep.members), inputs.load(config)
+    states = program.init()
+    given = program.given(sweep_training.training_key)
+    with feed.batches(
+      source.rows("train"), config.batch_size, program.seeds, 0, 5
+    ) as batches:
+      for _, batch in batches:
+        states, _ = program.step(states, batch, given, False)
+    jax.block_until_ready(states)
+    jax.monitoring.unregister_event_duration_listener(listen)
+    counts.append(sum("backend_compile" in name for name in events))
+  assert counts[0] == counts[1] > 0
+
+
+def test_values():
+  kinds = {"a": float, "n": int, "s": str, "b": bool}
+  of = lambda name, text: sweep_plan.values_of(name, text, kinds[name])
+  assert of("a", "1e-3, 2") == [1e-3, 2.0]
+  assert of("a", "log(1e-4, 1, 5)") == [1e-4, 1e-3, 1e-2, 0.1, 1.0]
+  assert of("a", "range(0, 1, 3)") == [0.0, 0.5, 1.0]
+  assert of("n", "range(0,9,4)") == [0, 3, 6, 9] and of("n", "4") == [4]
+  assert of("s", "full,rate") == ["full", "rate"]
+  assert of("b", "true,False") == [True, False]
+  for name, text, message in (
+    ("a", "x", "a: expected values of type float, got 'x'"),
+    ("a", "nan", "of type float, got 'nan'"),
+    ("n", "1.5", "n: expected values of type int, got '1.5'"),
+    ("n", "range(0,1,3)", "type int, got '0.5'"),
+    ("a", "log(0,1,3)", "of log all > 0, got"),
+    ("a", "range(0,1,1)", "expected at least 2 values"),
+    ("a", "1,1.0", "has a value twice"),
+    ("s", "range(0,1,3)", "has no ranges"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      of(name, text)
+
+
+@pytest.mark.parametrize("texts, message", [
+  ([], "at least one --sweep=FIELD=VALUES"),
+  (["bata=1"], "no field 'bata'"),
+  (["beta"], "each field once as NAME=VALUES"),
+  (["beta=1", "beta=2"], "each field once"),
+  (["data=1"], "data: can't be swept"),
+  (["parallel=none,pmap"], "parallel: can't be swept"),
+  (["encoder.hidden=1"], "encoder.hidden: can't be swept"),
+  (["beta=0.1,-1"], "beta=-1.0: beta: expected a finite number >= 0"),
+  (["steps=10,20"], "halving: expected 0 where steps are swept"),
+])  # fmt: skip
+def test_a_sweep_that_cannot_be(texts, message):
+  with pytest.raises(ValueError, match=message):
+    sweep_run.Sweep(_tiny(), texts, halving=2 if "steps" in str(texts) else 0)
+
+
+def test_bad_options():
+  with pytest.raises(ValueError, match="halving: expected 0 or at least 2"):
+    sweep_run.Sweep(_tiny(), ["seed=0,1"], halving=1)
+  with pytest.raises(ValueError, match="together: expected one of"):
+    sweep_run.Sweep(_tiny(), ["seed=0,1"], together="both")
+  with pytest.raises(ValueError, match="most: expected >= 0, got -1"):
+    sweep_run.Sweep(_tiny(), ["seed=0,1"], most=-1)
+
+
+def test_groups_are_programs():
+  """Learning rates, beta, prior and seed are arguments, 0 is no rate."""
+  texts = [
+    "optimizer.encoder_learning_rate=0,1e-3,2e-3", "seed=0,1",
+    "batch_size=4,8", "prior_rate=0.2,0.3",
+  ]  # fmt: skip
+  members = sweep_plan.members(_tiny(), sweep_plan.grid(_tiny(), texts))
+  assert len(members) == 24
+  sizes = [len(g.members) for g in sweep_plan.groups(members)]
+  assert sizes == [4, 4, 8, 8]
+  sizes = [len(g.members) for g in sweep_plan.groups(members, 3)]
+  assert sizes == [3, 1, 3, 1, 3, 3, 2, 3, 3, 2]
+
+
+def test_rungs():
+  config = _tiny(steps=900)
+  assert sweep_plan.rungs(config, 5, 0) == [(900, 5)]
+  assert sweep_plan.rungs(config, 27, 3) == [
+    (34, 9), (100, 3), (300, 1), (900, 1)
+  ]  # fmt: skip
+  assert sweep_plan.rungs(config, 10, 4) == [(225, 3), (900, 3)]
+
+
+def test_the_plan_names_memory_and_compilations(capsys):
+  plan = sweep_run.Sweep(_tiny(), TEXTS, halving=2).plan()
+  assert "8 members in 2 groups (map over members" in plan
+  assert "after 3 steps the best 4 members go on" in plan
+  lines = [line for line in plan.splitlines() if line.startswith("group")]
+  assert len(lines) == 2 and "group 1: 4 members, 20 steps; state" in lines[1]
+  (group, _) = sweep_run.Sweep(_tiny(), TEXTS).groups
+  program = sweep_run.Sweep(_tiny(), TEXTS).program(group.members)
+  state, temporary = program.memory()
+  leaves = jax.tree.leaves(program.init())
+  assert state == sum(leaf.nbytes for leaf in leaves) and temporary > 0
+
+
+def test_the_command(tmp_path):
+  flags = [
+    "--config=experiments/configs/smoke.py", "--config.steps=4",
+    "--sweep=seed=0,1", f"--workdir={tmp_path / 'run'}",
+    "--config.eval_every=2", "--config.data.device_bytes=0",
+  ]  # fmt: skip
+  result = binaries.run("sweep", *flags, "--dry_run")
+  assert result.returncode == 0, result.stderr
+  assert "2 members in 1 group" in result.stdout
+  assert not (tmp_path / "run").exists()
+  result = binaries.run("sweep", *flags, "--together=vmap")
+  assert result.returncode == 0, result.stderr
+  assert "[group 0] step 4/4  2 members" in result.stdout
+  assert (tmp_path / "run/best/checkpoints/4").is_dir()
+  result = binaries.run("sweep", *flags, "--sweep=nothing=1")
+  assert result.returncode == 1
+  assert (
+    result.stderr.strip()
+    .splitlines()[-1]
+    .startswith("error: sweep: no field 'nothing'")
+  )
+
+
+def test_layouts_split_members():
+  """The last member fills up what the devices have left."""
+  layout = parallel.Layout("mesh", tuple(jax.devices()))
+  sweep = sweep_run.Sweep(_tiny(), ["seed=0,1,2"])
+  program = sweep_program.Program(
+    sweep.members, inputs.load(_tiny()), layout, "vmap"
+  )
+  assert program.seeds == (0, 1, 2)
