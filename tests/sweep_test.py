@@ -55,8 +55,8 @@ RULES = {
     ["prior_rate=0.1,0.4", "optimizer.encoder_learning_rate=1e-3,2e-3"],
   ),
   "online, streamed": (
-    {"online_chunk": 10, "num_steps": 20, "credit": "local", "data.device_bytes": 0,
-    },
+    {"online_chunk": 10, "num_steps": 20, "credit": "local",
+     "data.device_bytes": 0},
     ["seed=1,2", "beta=0,1e-2"],
   ),
 }  # fmt: skip
