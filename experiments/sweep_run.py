@@ -154,7 +154,9 @@ def _survivors(places: dict[int, _Place], left: int, metric: str) -> set:
   ]
   order = np.arange(len(rows))
   if parallel.is_main():
-    worth = [(r["alive"], r[metric], -r["distortion"]) for _, r in rows]
+    worth = [
+      (r["alive"], r[metric], -(r["distortion"] or 0.0)) for _, r in rows
+    ]
     order = np.array(sorted(order, key=lambda i: worth[i], reverse=True))
   order = parallel.from_main(order)
   return {rows[i][0] for i in np.asarray(order)[:left]}
@@ -240,7 +242,7 @@ def _end(sweep, place: _Place, at: int) -> sweep_report.End:
 
 
 def _test(sweep, place, results, report) -> None:
-  """Figures on the test set of all that came to the end."""
+  """Figures on the test set of all that came to the end and are finite."""
   source, judge_params = sweep.source(place.members[0])
   program, config = sweep.program(place.members), place.members[0].config
   figures = program.evaluate(
@@ -248,4 +250,5 @@ def _test(sweep, place, results, report) -> None:
     lambda seed: jax.random.key(seed + 2), config.eval_samples,
   )  # fmt: skip
   for member, found in zip(place.members, figures, strict=True):
-    results[member.name]["test"] = found
+    if results[member.name]["status"] == "finished":
+      results[member.name]["test"] = found

@@ -44,6 +44,12 @@ def validation_key(seed: int) -> jax.Array:
   return jax.random.split(jax.random.key(seed + 1))[1]
 
 
+def _finite(value: Any) -> Any:
+  """The value; None in place of a number that JSON and tables can't hold."""
+  unfit = isinstance(value, float) and not np.isfinite(value)
+  return None if unfit else value
+
+
 class Segment:
   """A group on its way from one step to another."""
 
@@ -177,16 +183,17 @@ class Segment:
     steps = self._program.collect(states.train.step)
     rows = []
     for place, name in enumerate(self._names):
-      loss = float(metrics.loss[place])
       rows.append({
         "member": name, "step": step, "alive": bool(alive[place]),
         "steps_taken": int(steps[place]), "train_seconds": self._seconds,
-        "train_loss": loss if np.isfinite(loss) else None,
+        "train_loss": float(metrics.loss[place]),
         "train_information_bits": float(
           metrics_lib.nats_to_bits(metrics.information[place])
-        ) if alive[place] else None,
+        ),
         "data_source": self._source.name, "split": "validation",
       } | figures[place])  # fmt: skip
+    if not alive.all():
+      rows = [{k: _finite(v) for k, v in row.items()} for row in rows]
     self._rows += rows
     if self._kept is None:
       return

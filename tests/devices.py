@@ -2,11 +2,13 @@
 
   python tests/devices.py COUNT JOBS [--process=I/N@ADDRESS]
 
-JOBS is JSON: name of a file -> {field: value}.
+JOBS is JSON: name of a file -> {field: value}; the field `sweep`, a list of
+texts, asks for a sweep, whose figures are the result.
 """
 
 import json
 import os
+import pathlib
 import sys
 
 COUNT, JOBS = int(sys.argv[1]), json.loads(sys.argv[2])
@@ -18,7 +20,7 @@ os.environ["XLA_FLAGS"] = (
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-from experiments import build, checks, inputs, loop  # noqa: E402
+from experiments import build, checks, inputs, loop, sweep_run  # noqa: E402
 from experiments.configs import smoke  # noqa: E402
 
 STEPS = 20
@@ -53,6 +55,17 @@ def train(config):
   return state, metrics
 
 
+def sweep(config, texts, folder):
+  """Figures of every member on both splits."""
+  trained = sweep_run.Sweep(config, texts, halving=2, together="vmap")
+  results = sweep_run.run(trained, folder, texts, lambda line: None)
+  return [
+    {k: v for k, v in (r[split] or {}).items() if k != "train_seconds"}
+    for r in results
+    for split in ("validation", "test")
+  ]
+
+
 def main():
   """Trains every job; process 0 writes leaves by their names."""
   for argument in sys.argv[3:]:
@@ -60,7 +73,12 @@ def main():
     index, count = map(int, place.split("/"))
     jax.distributed.initialize(address, count, index)
   for path, fields in JOBS.items():
-    result = train(configuration(fields))
+    texts = fields.pop("sweep", None)
+    config = configuration(fields)
+    if texts is None:
+      result = train(config)
+    else:
+      result = sweep(config, texts, pathlib.Path(f"{path}.sweep"))
     pairs, _ = jax.tree_util.tree_flatten_with_path(result)
     leaves = {jax.tree_util.keystr(p): np.asarray(leaf) for p, leaf in pairs}
     if jax.process_index() == 0:

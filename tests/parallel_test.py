@@ -59,6 +59,7 @@ RULES = {
   },
   "streamed, clipped": {"data.device_bytes": 0, "optimizer.max_norm": 0.5},
 }  # fmt: skip
+SWEEP = {"sweep": ["seed=0,1,2,3,4"], "steps": 8, "eval_every": 8}
 LAYOUTS = {
   "one": {},
   "4 pmap": {"parallel": "pmap", "num_devices": 4},
@@ -79,6 +80,8 @@ def _trained(tmp_path_factory):
     layouts = LAYOUTS | (MORE if not number else {})
     for layout, spread in layouts.items():
       jobs[rule, layout] = f"{folder / str(len(jobs))}.npz", fields | spread
+  for layout, spread in LAYOUTS.items():
+    jobs["sweep", layout] = f"{folder / str(len(jobs))}.npz", SWEEP | spread
   _finish(_start(8, dict(jobs.values())))
   return {name: _read(path) for name, (path, _) in jobs.items()}
 
@@ -91,6 +94,15 @@ def test_many_devices_are_one(trained, rule, layout):
     one = trained[rule, "one"]
     assert 0 < one["[1].readout_rate"] < 1 and one["[0].step"] == 20
     _agree(trained[rule, layout], one)
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS)[1:])
+def test_members_on_many_devices_are_those_on_one(trained, layout):
+  """Five members, so that they have to be filled up; the best go on."""
+  one = trained["sweep", "one"]
+  losses = {float(v) for name, v in one.items() if "'train_loss'" in name}
+  assert len(losses) == 5
+  _agree(trained["sweep", layout], one)
 
 
 def test_rules_differ(trained):
@@ -113,11 +125,15 @@ def test_two_processes_are_one(trained, tmp_path):
   address = f"localhost:{_free_port()}"
   paths = {kind: f"{tmp_path / kind}.npz" for kind in ("pmap", "mesh")}
   jobs = {path: {"parallel": kind} for kind, path in paths.items()}
+  sweeps = {kind: f"{tmp_path / kind}-sweep.npz" for kind in paths}
+  jobs |= {path: SWEEP | {"parallel": kind} for kind, path in sweeps.items()}
   _finish(*(
     _start(2, jobs, f"--process={index}/2@{address}") for index in range(2)
   ))  # fmt: skip
   for path in paths.values():
     _agree(_read(path), trained["straight_through", "one"])
+  for path in sweeps.values():
+    _agree(_read(path), trained["sweep", "one"])
 
 
 def test_layouts_that_cannot_be(monkeypatch):
