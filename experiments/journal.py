@@ -118,17 +118,29 @@ class Journal:
       self._report(f"[{self._run.view}] step {step} is not finite: skipped")
 
   def _save(self, step, state, seconds, metric=-np.inf) -> None:
-    """Begins a checkpoint; one that fails is told of and is not the end."""
+    """Begins a checkpoint; one that fails is told of and is not the end.
+
+    A failure may be of the one before, in the background: this one is then
+    tried again.
+    """
     self._saved = time.monotonic()
     meta = {
       "view": self._run.view, "step": step, "seed": self._config.seed,
       "train_seconds": seconds, "data": self._data, "skipped": self.skipped,
     }  # fmt: skip
-    try:
-      self._checkpoints.save(step, state, meta, metric)
-    except Exception as error:  # Of this one, or of the one before.
-      told = " ".join(str(error).split())[:300]
-      self._report(f"[{self._run.view}] checkpoint not written: {told}")
+    lost = None
+    for _ in range(2):
+      try:
+        self._checkpoints.save(step, state, meta, metric)
+        break
+      except Exception as error:  # Of all kinds, Orbax' own among them.
+        lost = error
+    if lost is not None:
+      self._report_lost(lost)
+
+  def _report_lost(self, error: Exception) -> None:
+    told = " ".join(str(error).split())[:300]
+    self._report(f"[{self._run.view}] checkpoint not written: {told}")
 
   def save(self, state, seconds: float, now: bool) -> None:
     """A checkpoint between evaluations, if it is time, or at once."""
@@ -147,13 +159,13 @@ class Journal:
       self._checkpoints.wait()
 
   def close(self) -> None:
-    """Returns when everything is on disk.
-
-    Raises:
-      OSError, ValueError: the last checkpoint could not be written.
-    """
-    if self._checkpoints is not None:
+    """Returns when everything is on disk, or was told not to be."""
+    if self._checkpoints is None:
+      return
+    try:
       self._checkpoints.close()
+    except Exception as error:  # The run's results are still to be written.
+      self._report_lost(error)
 
   def keep(self, state, metrics_, seconds: float, waited: float) -> None:
     """Evaluates the state on validation; writes a line and a checkpoint."""

@@ -93,7 +93,7 @@ def main(argv):
   except interruptions.InterruptedRunError as stopped:
     print(f"{stopped} (--workdir={folder})", file=sys.stderr)
     sys.exit(interruptions.EXIT_CODE)
-  except (ValueError, journal.NonFiniteLossError) as error:
+  except (ValueError, OSError, journal.NonFiniteLossError) as error:
     raise SystemExit(f"error: {error}") from error
 
 

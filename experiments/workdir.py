@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import pathlib
+import tempfile
 
 from experiments.configs import base
 from timedecode import parallel
@@ -14,6 +15,18 @@ ELSEWHERE = (
   "parallel", "num_devices", "checkpoint_seconds",
 )  # fmt: skip
 PACKAGES = ("timedecode", "jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def make_writable(folder: pathlib.Path) -> None:
+  """Makes the folder; ValueError if nothing can be written there."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+      file.write(b"0")
+  except OSError as error:
+    raise ValueError(
+      f"workdir: can't write to {folder}: {error.strerror}"
+    ) from error
 
 
 def claim(config, folder: pathlib.Path) -> None:
@@ -34,13 +47,14 @@ def claim(config, folder: pathlib.Path) -> None:
         f" {', '.join(names)}); choose an empty folder, or the same flags to"
         " continue"
       )
+    make_writable(folder)
     return
   if folder.exists() and any(folder.iterdir()):
     raise ValueError(
       f"workdir: expected an empty folder or an earlier run, got {folder} with"
       " other files and no config.json"
     )
-  folder.mkdir(parents=True, exist_ok=True)
+  make_writable(folder)
   path.write_text(json.dumps(ours, indent=2) + "\n")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,131 @@ def test_a_disk_that_is_full_is_told_of_and_training_goes_on(
   told = [line for line in lines if "checkpoint not written: " in line]
   assert len(told) == 2 and "No space left" in told[0]
   assert int(run.state.step) == 4 and len(run.rows) == 2
+
+
+def test_files_that_cannot_be_written_are_told_of(tmp_path):
+  """The system refuses all files over 128 kB, as a full disk would."""
+  code = (
+    "import resource, runpy, sys;"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, 2**17));"
+    "runpy.run_module('experiments.train', run_name='__main__')"
+  )
+  fields = {
+    "steps": 4, "eval_every": 2, "eval_samples": 1, "baseline_view": "",
+    "num_steps": 10, "batch_size": 4,
+  }  # fmt: skip
+  cache = dict(os.environ)
+  cache.pop("JAX_COMPILATION_CACHE_DIR")  # It can't be written to either.
+  result = subprocess.run(
+    [
+      sys.executable, "-c", code, "--config=experiments/configs/smoke.py",
+      f"--workdir={tmp_path / 'run'}",
+      *(f"--config.{name}={value}" for name, value in fields.items()),
+    ],
+    cwd=binaries.ROOT, capture_output=True, text=True, env=cache,
+  )  # fmt: skip
+  assert result.returncode == 0, result.stderr[-2000:]
+  assert result.stdout.count("checkpoint not written: ") == 2, result.stdout
+  assert "[full] step 4/4" in result.stdout
+  assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 2
+  names = [p.name for p in (tmp_path / "run/checkpoints").iterdir()]
+  assert not any(name.isdigit() for name in names)
+  assert (tmp_path / "run/summary.json").exists()
+
+
+@pytest.mark.parametrize("folder", ["/proc/none", "/dev/null/run"])
+def test_a_folder_that_cannot_be_written_to_is_refused(folder):
+  result = binaries.run(
+    "train", "--config=experiments/configs/smoke.py", f"--workdir={folder}"
+  )
+  assert result.returncode == 1 and "Traceback" not in result.stderr
+  last = result.stderr.strip().splitlines()[-1]
+  assert last.startswith(f"error: workdir: can't write to {folder}: ")
+
+
+def test_a_clock_that_jumps_changes_nothing(tmp_path, monkeypatch):
+  """Forward by a day, back by two."""
+  config = _tiny(steps=8, eval_every=4, checkpoint_seconds=1e-6)
+  whole, real, day = _train(config, tmp_path / "whole"), time.time, 86_400.0
+  ahead = {}
+
+  def wanted(step):
+    ahead["now"] = {2: day, 5: -day}.get(step, ahead.get("now", 0.0))
+    return False
+
+  monkeypatch.setattr(time, "time", lambda: real() + ahead.get("now", 0.0))
+  monkeypatch.setattr(interruptions, "wanted", wanted)
+  lines = []
+  run = _train(config, tmp_path / "run", lines.append)
+  _same(run.state, whole.state)
+  assert 8 in _saved(tmp_path / "run") and 0 < run.seconds < 600
+  state, _ = checkpoints.restore(tmp_path / "run", run.state, lines.append)
+  _same(state, whole.state)
+
+
+def test_steps_that_are_not_finite_are_skipped_and_counted(
+  tmp_path, monkeypatch
+):
+  """Of 8 one: what others would be without it; the count outlives a stop."""
+  config = _tiny(steps=8, eval_every=4, non_finite="skip")
+  source, broken = inputs.load(config), 2
+
+  def spoil(run, last):
+    decode = source.decode
+    bad = jax.random.key_data(
+      inputs.example_keys(
+        jax.random.fold_in(
+          jax.random.split(jax.random.key(config.seed + 1))[0], broken
+        ),
+        config.batch_size,
+      )
+    )[0]
+
+    def spoilt(rows, keys):
+      batch = decode(rows, keys)
+      first = jax.vmap(jax.random.split)(jax.random.wrap_key_data(bad[None]))
+      same = jax.random.key_data(keys)[0] == jax.random.key_data(first)[0, 0]
+      factor = jax.numpy.where(same.all(), jax.numpy.nan, 1.0)
+      return batch._replace(targets=batch.targets * factor)
+
+    return loop.train(
+      config, run, source._replace(decode=spoilt),
+      binaries.judge_params(config), last.append,
+    )  # fmt: skip
+
+  lines = []
+  wanted = lambda step: step == 5 and "continues" not in str(lines)
+  monkeypatch.setattr(interruptions, "wanted", wanted)
+  (tmp_path / "run").mkdir()
+  prepare = lambda: loop.prepare(config, "full", tmp_path / "run", source)
+  with pytest.raises(interruptions.InterruptedRunError):
+    spoil(prepare(), lines)
+  assert lines[0] == "[full] step 3 is not finite: skipped"
+  run = spoil(prepare(), lines)
+  assert [row["skipped_steps"] for row in run.rows] == [1, 1]
+  assert run.skipped == 1 and int(run.state.step) == 8
+  built = build.build(config, "full")  # By hand, without that step.
+  step, state = loop.make_step(source, built), build.init_state(config, built)
+  key = jax.random.split(jax.random.key(config.seed + 1))[0]
+  with loop.feed.batches(
+    source.rows("train"), config.batch_size, config.seed, 0, 8
+  ) as batches:
+    for index, batch in batches:
+      if index == broken:
+        state = state._replace(step=state.step + 1)
+        continue
+      state, _ = step(state, batch, key, False)
+  _same(run.state.params, state.params)
+
+
+def test_skipping_ends_where_no_step_is_finite(tmp_path):
+  config = _tiny(
+    steps=60, eval_every=60, non_finite="skip", optimizer__name="sgd",
+    optimizer__learning_rate=1e38, optimizer__warmup_fraction=0.0,
+    optimizer__max_norm=0.0,
+  )  # fmt: skip
+  with pytest.raises(journal.NonFiniteLossError, match="loss of step 50 is"):
+    _train(config, tmp_path / "run")
 
 
 def test_sigterm_saves_and_exits_with_75(tmp_path):
