@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import checkpoints
+from experiments import benchmark_checkpoints, checkpoints
+from experiments.configs import smoke
 from timedecode import checkpoint, training
 
 PARAMS = training.ModelParams(
@@ -183,3 +184,18 @@ def test_the_file_of_format_1_is_read(tmp_path):
   state, meta = checkpoints.restore(tmp_path, _state(0))
   _same(state, _state(4))
   assert meta == {"seed": 1}
+
+
+def test_the_benchmark_tells_cost_and_restarts(tmp_path):
+  """Two blocks of either kind; a run that is stopped and goes on twice."""
+  path = "experiments/configs/smoke.py"
+  config = smoke.get_config()
+  found = benchmark_checkpoints.blocks(config, tmp_path / "blocks", 2, 3)
+  assert len(found["with"]) == len(found["without"]) == 2
+  assert sorted(p.name for p in (tmp_path / "blocks/checkpoints").iterdir())
+  found |= benchmark_checkpoints.restart(path, tmp_path / "restart")
+  assert len(found["restarts"]) == 2 and min(found["restarts"]) > 0
+  told = benchmark_checkpoints.report(
+    found | {"with": [3.0, 2.0, 4.0], "without": [2.4, 2.4]}, 30.0
+  )
+  assert "costs 0.600 s, one in 30 s 2.00 % of the time" in told

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import (
+  benchmark_sweep,
   build,
   checkpoints,
   evaluate,
@@ -355,3 +356,13 @@ def test_the_command(tmp_path):
     .splitlines()[-1]
     .startswith("error: sweep: no field 'nothing'")
   )
+
+
+def test_the_benchmark_runs_every_program():
+  found = benchmark_sweep.measure(_tiny(), [1, 2], blocks=1, steps=1)
+  names = [(name, count) for name, count, _ in found]
+  assert names == [
+    ("alone", 1), ("vmap", 1), ("map", 1), ("vmap", 2), ("map", 2)
+  ]  # fmt: skip
+  assert all(seconds > 0 for *_, seconds in found)
+  assert "| vmap | 2 |" in benchmark_sweep.table(found)
