@@ -1,0 +1,126 @@
+"""Probes against closed forms; timing shares of codes that are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from timedecode import probe, timing
+
+T, N = 20, 6
+
+
+def _labels(count, seed, classes=4):
+  return np.random.default_rng(seed).integers(0, classes, count)
+
+
+def _latency(labels, seed):
+  """Every neuron fires once, at a step that the label gives, or the next."""
+  generator = np.random.default_rng(seed + 1)
+  spikes = np.zeros((len(labels), T, N))
+  for n in range(N):
+    at = (labels * (n + 1)) % 4 * 4 + generator.integers(0, 2, len(labels))
+    spikes[np.arange(len(labels)), at, n] = 1
+  return spikes
+
+
+def _rate(labels, seed):
+  """A number of spikes that the label gives, at random steps."""
+  generator = np.random.default_rng(seed + 2)
+  order = generator.random((len(labels), T, N)).argsort(1).argsort(1)
+  counts = 3 + 3 * ((labels[:, None] + np.arange(N)) % 4)
+  return (order < counts[:, None]).astype(float)
+
+
+def _mixed(labels, seed):
+  """One bit in half of the neurons' times, the other in the others' counts."""
+  times = _latency(labels // 2, seed)[:, :, : N // 2]
+  counts = _rate(labels % 2, seed)[:, :, N // 2 :]
+  return np.concatenate([times, counts], axis=2)
+
+
+CODES = {"latency": (_latency, 1.0), "rate": (_rate, 0.0), "mix": (_mixed, 0.5)}
+
+
+@pytest.fixture(name="shares", scope="module")
+def _shares():
+  found = {}
+  for name, (code, _) in CODES.items():
+    train, test = _labels(2000, 0), _labels(1000, 9)
+    found[name] = timing.timing_share(
+      (code(train, 0), train), (code(test, 9), test), steps=400
+    )
+  return found
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_shares_of_known_codes(shares, name):
+  found, expected = shares[name], CODES[name][1]
+  assert found.share == pytest.approx(expected, abs=0.1)
+  assert found.low <= found.share <= found.high
+  assert found.high - found.low < 0.15
+  assert found.intact.bits == pytest.approx(2.0, abs=0.1)
+  assert found.intact.accuracy > 0.98
+  assert f"a share of {found.share:.2f}" in found.statement
+
+
+@pytest.mark.parametrize("spikes, told", [
+  (np.zeros, "silent: no neuron fires"),
+  (np.ones, "saturated: every neuron fires at every step"),
+  (lambda shape: np.broadcast_to(np.eye(T)[:, :N], shape), "constant: all"),
+])  # fmt: skip
+def test_trains_that_say_nothing(spikes, told):
+  pair = spikes((50, T, N)), _labels(50, 0)
+  found = timing.timing_share(pair, pair)
+  assert found.share is None and found.statement.startswith(told)
+
+
+def test_trains_of_chance_give_no_share():
+  train, test = _labels(600, 0), _labels(600, 1)
+  random = lambda seed: np.random.default_rng(seed).integers(0, 2, (600, T, N))
+  found = timing.timing_share((random(5), train), (random(6), test), steps=100)
+  assert found.share is None and "told from 0" in found.statement
+  assert found.intact.bits < 0.05
+
+
+def test_a_probe_finds_the_information_of_a_noisy_feature():
+  """A bit flipped with probability 0.1, among features of chance."""
+  generator = np.random.default_rng(0)
+
+  def draw(count):
+    labels = generator.integers(0, 2, count)
+    flipped = labels ^ (generator.random(count) < 0.1)
+    chance = generator.normal(size=(count, 3))
+    return np.concatenate([flipped[:, None], chance], 1), labels
+
+  found = probe.fit(draw(4000), draw(4000), steps=400)
+  exact = 1 + 0.1 * math.log2(0.1) + 0.9 * math.log2(0.9)
+  assert abs(found.bits - exact) < 4 * found.standard_error + 0.01
+  assert found.accuracy == pytest.approx(0.9, abs=0.02)
+  assert found.gains.mean() == pytest.approx(found.bits)
+  assert found.standard_error == pytest.approx(
+    found.gains.std() / math.sqrt(4000), rel=1e-3
+  )
+
+
+def test_no_probe_tells_more_than_there_is():
+  """Few examples, many features of chance: it does not say that it knows."""
+  generator = np.random.default_rng(0)
+  draw = lambda count: (
+    generator.normal(size=(count, 200)), generator.integers(0, 10, count)
+  )  # fmt: skip
+  found = probe.fit(draw(300), draw(2000), steps=300)
+  assert found.bits < 2 * found.standard_error
+
+
+def test_bad_input():
+  good = np.zeros((5, 3)), np.zeros(5, int)
+  for bad, message in (
+    ((np.zeros(5), np.zeros(5, int)), r"train: expected features \[M, D\]"),
+    ((np.zeros((5, 3)), np.zeros(4, int)), "got shapes"),
+    ((np.full((5, 3), np.nan), np.zeros(5, int)), "train: expected finite"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      probe.fit(bad, good)
+  with pytest.raises(ValueError, match=r"train: expected spikes \[M, T, N\]"):
+    timing.timing_share(good, good)
