@@ -52,9 +52,9 @@ def make_bound(prior):
   return jax.vmap(one, in_axes=(None, 0, 0))
 
 
-def fit(prior, spikes, logits):
+def fit(prior, spikes, logits, steps: int, batch_size: int):
   """Parameters of a prior that are fitted to trains [M, T, N_y]."""
-  optimizer = optax.adam(optax.cosine_decay_schedule(_RATE, STEPS.value))
+  optimizer = optax.adam(optax.cosine_decay_schedule(_RATE, steps))
   bound = make_bound(prior)
   params = prior.init(spikes.shape[-1])
 
@@ -65,8 +65,8 @@ def fit(prior, spikes, logits):
     return optax.apply_updates(params, updates), state
 
   state = optimizer.init(params)
-  for index in range(STEPS.value if jax.tree.leaves(params) else 0):
-    rows = datasets.batch_indices(len(spikes), BATCH.value, 0, index)
+  for index in range(steps if jax.tree.leaves(params) else 0):
+    rows = datasets.batch_indices(len(spikes), batch_size, 0, index)
     params, state = step(params, state, rows)
   return params
 
@@ -103,7 +103,8 @@ def run(folder: pathlib.Path) -> dict:
   for name in priors.PRIORS:
     config.prior = name
     prior = build.build_prior(config)
-    nats = jax.jit(make_bound(prior))(fit(prior, *train), *test)
+    fitted = fit(prior, *train, STEPS.value, BATCH.value)
+    nats = jax.jit(make_bound(prior))(fitted, *test)
     bits = metrics.nats_to_bits(np.asarray(nats, np.float64))
     result[name] = _figures(bits, bits - (bits if before is None else before))
     before = bits

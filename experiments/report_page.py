@@ -59,11 +59,20 @@ figure { margin: 0; } img { width: 100%; display: block; background: #fff;
   border: 1px solid var(--line); border-radius: 0.5rem; }
 """
 _TOP = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Report of runs</title>
+<html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none';
  img-src data:; style-src 'unsafe-inline'">
 """
+
+
+def top(title: str) -> str:
+  """A page's beginning, up to its heading."""
+  title = escape(title)
+  return (
+    f"{_TOP}<title>{title}</title><style>{_STYLE}</style></head><body>"
+    f"<h1>{title}</h1>"
+  )
 
 
 def _table(label: str, head: list, units: list, body: list[str]) -> str:
@@ -175,7 +184,7 @@ def page(studies, problems: list[str]) -> str:
       "</section>"
     )
   return (
-    f"{_TOP}<style>{_STYLE}</style></head><body><h1>Report of runs</h1>"
+    f"{top('Report of runs')}"
     f"<p>{len(runs) - left} finished runs, {left} unfinished; data:"
     f" {escape(', '.join(data)) or MISSING}. {NOTE}</p>"
     f'<nav aria-label="Studies"><ul>{"".join(links)}</ul></nav>'

@@ -1,0 +1,216 @@
+"""The pictures of `microscope`; each function draws one and returns it."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from timedecode import plots
+
+XLABELS = {
+  "shuffle": "window of the shuffle (steps)",
+  "jitter": "reach of the jitter (steps)",
+  "merge": "share of steps with merged neurons",
+  "drop": "share of spikes dropped",
+  "add": "share of silences that fire",
+}
+
+
+def _band(axis, x, points, name, index, label):
+  """A curve with its 95 % interval."""
+  y = np.array([p[name] for p in points])
+  error = np.array([p[f"{name}_error"] for p in points])
+  colour = plots.COLOURS[index]
+  axis.plot(
+    x, y, color=colour, linestyle=plots.STYLES[index % 4], markersize=3.5,
+    marker="os^Dv"[index], label=label,
+  )  # fmt: skip
+  axis.fill_between(x, y - error, y + error, color=colour, alpha=0.18, lw=0)
+
+
+def timing(found: dict, title: str) -> Figure:
+  """What is lost when times are destroyed, identities, spikes."""
+  figure = Figure((11.0, 6.4), layout="constrained")
+  axes = figure.subplots(2, 3).ravel()
+  metric = found["metric"].replace("_", " ")
+  levels = [
+    (found["retrained"][name]["accuracy"], style, label)
+    for name, style, label in (
+      ("counts", "--", "decoder retrained on counts"),
+      ("trains", ":", "decoder retrained on trains"),
+    )
+  ]
+  for index, (axis, kind) in enumerate(zip(axes, XLABELS, strict=False)):
+    points = found["curves"][kind]
+    x = [p["strength"] for p in points]
+    _band(axis, x, points, "accuracy", index, "as trained")
+    for level, style, label in levels:
+      axis.axhline(level, color="0.35", linestyle=style, lw=1, label=label)
+    axis.set(xlabel=XLABELS[kind], ylabel=metric, ylim=(0, 1))
+    axis.grid(alpha=0.3)
+    axis.set_title(kind, fontsize="medium")
+  axes[0].legend(fontsize="x-small", loc="lower left")
+  _shares(axes[5], found)
+  figure.suptitle(title, fontsize="medium")
+  return figure
+
+
+def _shares(axis, found) -> None:
+  """Bits of the label that probes find in trains and in counts."""
+  share = found["timing_share"]
+  if share["share"] is None:
+    axis.text(0.5, 0.5, share["statement"], ha="center", wrap=True)
+    axis.set_axis_off()
+    return
+  names = ("whole trains", "counts alone")
+  bits = [share[n]["bits"] for n in ("intact", "counts")]
+  errors = [1.96 * share[n]["standard_error"] for n in ("intact", "counts")]
+  axis.bar(names, bits, yerr=errors, color=plots.COLOURS[:2], capsize=4)
+  axis.set(ylabel="bits of the label, by probes")
+  axis.set_title(
+    f"share in spike times: {share['share']:.2f} ({share['low']:.2f} to"
+    f" {share['high']:.2f})",
+    fontsize="medium",
+  )
+
+
+def anytime(found: dict, title: str) -> Figure:
+  """Accuracy, distortion and information by the time that has gone by."""
+  figure = Figure((11.0, 3.6), layout="constrained")
+  left, middle, right = figure.subplots(1, 3)
+  labels = {
+    "as trained": "decoder as trained", "prefixes": "trained for prefixes"
+  }  # fmt: skip
+  for index, (name, points) in enumerate(found["anytime"].items()):
+    x = [p["steps"] for p in points]
+    _band(left, x, points, "accuracy", index, labels[name])
+    _band(middle, x, points, "distortion", index, labels[name])
+    at = found["latency"][name]["steps"]
+    left.axvline(at, color=plots.COLOURS[index], lw=1, ls=":")
+  left.set(ylabel=found["metric"].replace("_", " "), ylim=(0, 1))
+  left.set_title("dotted lines: 90 % of the gain", fontsize="medium")
+  middle.set(ylabel="distortion (nats per example)")
+  for index, (name, entry) in enumerate(found["information"].items()):
+    right.plot(
+      np.arange(1, len(entry["per_step"]) + 1), entry["per_step"],
+      color=plots.COLOURS[index], linestyle=plots.STYLES[index],
+      label=f"{name} prior: {entry['total']:.1f} bits",
+    )  # fmt: skip
+  right.set(ylabel="information bound (bits per step)", ylim=(0, None))
+  for axis in (left, middle, right):
+    axis.set_xlabel("steps of y that have arrived")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="x-small")
+  right.set_xlabel("step")
+  figure.suptitle(title, fontsize="medium")
+  return figure
+
+
+def _image(figure, axis, values, label, **options) -> None:
+  shown = axis.imshow(values, aspect="auto", interpolation="nearest", **options)
+  figure.colorbar(shown, ax=axis, label=label)
+
+
+def structure(found: dict, arrays: dict, title: str) -> Figure:
+  """Where bits are, when neurons fire, intervals, variability, correlation."""
+  figure = Figure((11.0, 9.4), layout="constrained")
+  axes = figure.subplots(3, 3).ravel()
+  bits = arrays["information_bits"]
+  _image(
+    figure, axes[0], bits.T, "bits", cmap="viridis", vmin=0, origin="lower"
+  )
+  axes[0].set(xlabel="step", ylabel="readout neuron")
+  axes[0].set_title("information bound", fontsize="medium")
+  some = arrays["statistics"]
+  times = np.nan_to_num(some.times.T)
+  _image(
+    figure, axes[1], times, "share of a neuron's spikes", cmap="magma", vmin=0,
+    origin="lower",
+  )  # fmt: skip
+  axes[1].set(xlabel="step", ylabel="readout neuron")
+  axes[1].set_title("when neurons fire", fontsize="medium")
+  known = ~np.isnan(some.intervals)
+  gaps = np.where(known, some.intervals, 0).sum(1) / max(known[0].sum(), 1)
+  axes[2].bar(np.arange(1, len(gaps) + 1), gaps, color=plots.COLOURS[0])
+  axes[2].set(xlabel="interval between spikes (steps)", ylabel="share of all")
+  axes[2].set_title("intervals, mean over neurons", fontsize="medium")
+  x = np.arange(len(some.fano))
+  axes[3].bar(x - 0.2, some.fano, 0.4, label="all", color=plots.COLOURS[0])
+  axes[3].bar(
+    x + 0.2, some.fano_within, 0.4, label="within classes",
+    color=plots.COLOURS[1],
+  )  # fmt: skip
+  axes[3].axhline(1.0, color="0.5", lw=1, label="Poisson")
+  axes[3].set(xlabel="readout neuron", ylabel="Fano factor of counts")
+  axes[3].legend(fontsize="x-small", loc="lower right")
+  for axis, name in ((axes[4], "correlation"), (axes[5], "noise_correlation")):
+    _image(
+      figure, axis, getattr(some, name), "correlation of counts", cmap="RdBu_r",
+      vmin=-1, vmax=1,
+    )  # fmt: skip
+    axis.set_title(name.replace("_", " "), fontsize="medium")
+    axis.set(xlabel="readout neuron", ylabel="readout neuron")
+  axes[6].bar(x, some.selectivity, color=plots.COLOURS[2])
+  axes[6].set(xlabel="readout neuron", ylabel="I(count; class), bits")
+  axes[6].set_title("selectivity", fontsize="medium")
+  _classes(figure, axes[7], arrays)
+  _embedding(axes[8], found, arrays)
+  figure.suptitle(title, fontsize="medium")
+  return figure
+
+
+def _classes(figure, axis, arrays) -> None:
+  """Mean counts of every class."""
+  spikes, labels = arrays["spikes"], arrays["labels"]
+  counts = spikes.sum(1)
+  means = np.stack([counts[labels == c].mean(0) for c in np.unique(labels)])
+  _image(figure, axis, means.T, "spikes per example", cmap="viridis",
+         vmin=0, origin="lower")  # fmt: skip
+  axis.set(xlabel="class", ylabel="readout neuron")
+  axis.set_title("mean counts", fontsize="medium")
+
+
+def _embedding(axis, found, arrays) -> None:
+  """t-SNE of whole trains."""
+  embedded, labels = arrays["embedding"], arrays["labels"]
+  if embedded is None:
+    axis.set_axis_off()
+    return
+  for label in np.unique(labels):
+    x, y = embedded[labels == label].T
+    axis.plot(
+      x, y, linestyle="none", marker=f"${label}$", markersize=4,
+      color=f"C{label % 10}",
+    )  # fmt: skip
+  axis.set(xticks=[], yticks=[])
+  score = found["silhouette"]["silhouette_of_trains"]
+  axis.set_title(f"t-SNE of trains; silhouette {score:.3f}", fontsize="medium")
+
+
+def fields(arrays: dict, title: str) -> Figure | None:
+  """Weights of hidden neurons, and input before spikes of the readout.
+
+  None where the input is no picture.
+  """
+  shape = arrays["input_shape"]
+  if len(shape) != 2:
+    return None
+  weights, averages = arrays["weights"], arrays["averages"]
+  lags, count = arrays["lags"], min(10, len(weights))
+  neurons = min(4, len(averages))
+  figure = Figure((11.0, 0.8 + 1.15 * (1 + neurons)), layout="constrained")
+  axes = figure.subplots(1 + neurons, max(count, len(lags)), squeeze=False)
+  for axis in axes.ravel():
+    axis.set(xticks=[], yticks=[])
+    axis.set_frame_on(False)
+  rows = [("weights of\nhidden neurons", weights[:count])]
+  rows += [
+    (f"before spikes of\nreadout {n}", averages[n]) for n in range(neurons)
+  ]
+  for line, (name, images) in zip(axes, rows, strict=True):
+    most = np.abs(np.nan_to_num(images)).max() or 1.0
+    for axis, image in zip(line, images, strict=False):
+      axis.imshow(image.reshape(shape), cmap="RdBu_r", vmin=-most, vmax=most)
+    line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+  for axis, lag in zip(axes[1] if neurons else (), lags, strict=False):
+    axis.set_title(f"{lag} steps before", fontsize="small")
+  figure.suptitle(title, fontsize="medium")
+  return figure

@@ -1,0 +1,157 @@
+"""What `microscope` measures of a trained model; numbers and arrays only."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import inputs, microscope_decoding
+from experiments.microscope_decoding import AT_ONCE
+from timedecode import (
+  channel,
+  operations,
+  perturbations,
+  readout,
+)
+from timedecode.datasets import sources
+
+STRENGTHS = {
+  "shuffle": (1, 2, 3, 5, 10, 20, 40),
+  "jitter": (0, 1, 2, 3, 5, 10, 20),
+  "merge": (0.0, 0.1, 0.25, 0.5, 0.75, 1.0),
+  "drop": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5),
+  "add": (0.0, 0.05, 0.1, 0.2, 0.3, 0.5),
+}
+
+
+class Trains(NamedTuple):
+  """Of M examples of a split, one sample of y each, NumPy.
+
+  Attributes:
+    inputs: x, [M, T, D].
+    hidden: spikes of the first hidden layer, [M, T, H]; [M, T, 0] without one.
+    hidden_counts: spikes of every hidden layer per example, [L].
+    spikes, logits: of the readout, [M, T, N].
+    targets: what the decoder is to say, [M, ...].
+    labels: [M].
+  """
+
+  inputs: np.ndarray
+  hidden: np.ndarray
+  hidden_counts: np.ndarray
+  spikes: np.ndarray
+  logits: np.ndarray
+  targets: np.ndarray
+  labels: np.ndarray
+
+
+def make_sampler(source, model):
+  """``sample(params, rows, key)`` -> `Trains` of JAX, compiled once."""
+
+  @jax.jit
+  def sample(params, rows, key):
+    keys = inputs.example_keys(key, len(rows.labels))
+    halves = jax.vmap(jax.random.split)(keys)
+    batch = source.decode(rows, halves[:, 0])
+    run = functools.partial(model.encoder.sample, params.encoder)
+    found = jax.vmap(run, in_axes=(1, 0))(batch.inputs, halves[:, 1])
+    flat = lambda x: x.reshape(*x.shape[:2], -1)
+    counts = [jnp.mean(jnp.sum(flat(h), (1, 2))) for h in found.hidden]
+    some = flat(found.hidden[0]) if found.hidden else found.spikes[..., :0]
+    return Trains(
+      flat(jnp.moveaxis(batch.inputs, 1, 0)), some, jnp.array(counts),
+      found.spikes, found.logits, batch.targets, batch.labels,
+    )  # fmt: skip
+
+  return sample
+
+
+def sample_trains(sample, params, rows, key, count: int) -> Trains:
+  """`Trains` of the first rows, whole batches of them where there are some."""
+  count = min(count, len(rows.labels))
+  parts = []
+  for start in range(0, count, AT_ONCE):
+    at = np.arange(start, start + AT_ONCE)
+    some = sample(
+      params, sources.gather(rows, at % len(rows.labels)),
+      jax.random.fold_in(key, start),
+    )  # fmt: skip
+    parts.append(jax.tree.map(np.asarray, some))
+  joined = Trains(*map(np.concatenate, zip(*parts, strict=True)))
+  whole = Trains(*(part[:count] for part in joined))
+  counts = np.stack([part.hidden_counts for part in parts]).mean(0)
+  return whole._replace(hidden_counts=counts)
+
+
+def curves(
+  decoding: microscope_decoding.Decoding, params, num_steps: int
+) -> dict[str, list[dict]]:
+  """Kind -> points of strength and `microscope_decoding.Quality`."""
+  found = {}
+  for kind, change in perturbations.PERTURBATIONS.items():
+    strengths = [s for s in STRENGTHS[kind] if s < num_steps]
+    if kind == "shuffle":
+      strengths.append(num_steps)
+    found[kind] = [
+      {"strength": s} | decoding.quality(params, change, s)._asdict()
+      for s in strengths
+    ]
+  return found
+
+
+def random_prefix(spikes: jax.Array, key: jax.Array) -> jax.Array:
+  """The first 1 .. T steps, as many as chance says, and silence."""
+  count = jax.random.randint(key, (), 1, len(spikes) + 1)
+  return channel.prefix(spikes, key, count)
+
+
+def anytime(
+  decoding: microscope_decoding.Decoding, params, trains: Trains
+) -> list[dict]:
+  """Quality and spikes so far, for every number of steps that has arrived."""
+  num_steps = trains.spikes.shape[1]
+  lengths = np.unique(np.linspace(0, num_steps, min(num_steps, 40) + 1).round())
+  spikes = trains.spikes.sum(2).cumsum(1).mean(0)
+  return [
+    {
+      "steps": int(length),
+      "spikes": float(spikes[int(length) - 1]) if length else 0.0,
+    } | decoding.quality(params, channel.prefix, length)._asdict()
+    for length in lengths
+  ]  # fmt: skip
+
+
+def latency(points: list[dict], share: float = 0.9) -> dict:
+  """The first point with `share` of what is gained from no step to all."""
+  first, last = points[0]["accuracy"], points[-1]["accuracy"]
+  wanted = first + share * (last - first)
+  found = next(p for p in points if p["accuracy"] >= wanted)
+  return {"steps": found["steps"], "spikes": found["spikes"]}
+
+
+def constant_distortion(config, train: Trains, test: Trains) -> float:
+  """Of the best decoder that sees no spikes, nats per example."""
+  if inputs.task(config).metric == "accuracy":
+    shares = np.bincount(train.labels) / len(train.labels)
+    return float(-np.log(np.maximum(shares, 1e-12))[test.labels].mean())
+  mean = np.clip(train.targets.mean(0), 1e-6, 1 - 1e-6)
+  cross = test.targets * np.log(mean) + (1 - test.targets) * np.log1p(-mean)
+  return float(-cross.sum(1).mean())
+
+
+def cost(config, trains: Trains) -> operations.Operations | None:
+  """Counts of operations; None where layers aren't dense."""
+  if config.encoder.kind != "dense":
+    return None
+  widths = [*config.encoder.hidden, config.encoder.num_readout]
+  per_example = lambda x: float(x.sum((1, 2)).mean())
+  spikes = [per_example(trains.inputs), *map(float, trains.hidden_counts)]
+  sizes = [trains.inputs.shape[-1], *config.encoder.hidden]
+  return operations.count(spikes, sizes, widths, trains.inputs.shape[1])
+
+
+def count_view(spikes: jax.Array) -> jax.Array:
+  """What a decoder of counts sees."""
+  return readout.counts(spikes)

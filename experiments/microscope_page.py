@@ -1,0 +1,118 @@
+"""The page of `microscope`: what it says, its pictures, its numbers."""
+
+import pathlib
+from html import escape
+
+from experiments.report_charts import picture
+from experiments.report_page import top
+
+CAPTIONS = {
+  "timing": (
+    "Decoding of trains that were changed, by the decoder as it was trained;"
+    " bands are 95 % intervals over examples. Shuffles keep the counts of every"
+    " window, jitter those of every neuron, merging those of every step."
+  ),
+  "anytime": (
+    "Decoding of what has arrived, and the information bound step by step with"
+    " priors that were fitted to training spikes."
+  ),
+  "structure": "Readout neurons, one by one and in pairs.",
+  "fields": (
+    "Weights of the hidden neurons that fire most; the mean input before spikes"
+    " of readout neurons, less the mean of all."
+  ),
+}
+
+
+def statements(found: dict) -> list[str]:
+  """What the figures say, a sentence each."""
+  metric, curves = found["metric"].replace("_", " "), found["curves"]
+  intact, shuffled = curves["shuffle"][0], curves["shuffle"][-1]
+  merged = curves["merge"][-1]
+  retrained = found["retrained"]
+  said = [
+    f"Timing: {found['timing_share']['statement']}.",
+    f"Decoding: {metric} {_with_error(intact)} intact,"
+    f" {_with_error(shuffled)} after shuffling every neuron's spikes over time,"
+    f" {_with_error(merged)} after merging neurons at every step.",
+    f"Retrained decoders of the same encoder: {metric}"
+    f" {_with_error(retrained['counts'])} from counts,"
+    f" {_with_error(retrained['trains'])} from whole trains.",
+  ]
+  gain = found["constant_distortion"] - retrained["trains"]["distortion"]
+  if gain > 0:
+    lost = retrained["counts"]["distortion"] - retrained["trains"]["distortion"]
+    said.append(
+      "Of the distortion that retrained decoders take away,"
+      f" {100 * lost / gain:.0f} % need spike times"
+      f" ({found['constant_distortion']:.1f} nats without spikes,"
+      f" {retrained['counts']['distortion']:.1f} from counts,"
+      f" {retrained['trains']['distortion']:.1f} from trains)."
+    )
+  for name, words in (
+    ("as trained", "the decoder as trained"),
+    ("prefixes", "one trained for prefixes"),
+  ):
+    latency, last = found["latency"][name], found["anytime"][name][-1]
+    said.append(
+      f"Latency: {words} has 90 % of its gain in {metric} after"
+      f" {latency['steps']} of {last['steps']} steps and"
+      f" {latency['spikes']:.1f} of {last['spikes']:.1f} spikes."
+    )
+  bits = ", ".join(
+    f"{entry['total']:.1f} ± {entry['standard_error']:.1f} ({name})"
+    for name, entry in found["information"].items()
+  )
+  said.append(f"Information bound by prior, bits per example: {bits}.")
+  if cost := found["cost"]:
+    snn, ann = cost["energy_pj_estimate"]
+    said.append(
+      f"Cost: {sum(cost['accumulations']):,.0f} synaptic accumulations and"
+      f" {sum(cost['updates']):,.0f} neuron updates per example, against"
+      f" {sum(cost['dense']):,.0f} multiply-accumulates of an ANN of the same"
+      f" size; by 45 nm arithmetic (Horowitz 2014) an estimate of"
+      f" {snn / 1e6:.2f} and {ann / 1e6:.2f} microjoules, without memory."
+    )
+  return said
+
+
+def _with_error(point: dict) -> str:
+  return f"{point['accuracy']:.3f} ± {point['accuracy_error']:.3f}"
+
+
+def _numbers(found: dict) -> str:
+  """The curves as a table."""
+  lines = []
+  for kind, points in found["curves"].items():
+    for p in points:
+      lines.append(
+        f'<tr><th scope="row">{kind} {p["strength"]:g}</th>'
+        f'<td class="number">{p["accuracy"]:.3f}</td>'
+        f'<td class="number">{p["accuracy_error"]:.3f}</td>'
+        f'<td class="number">{p["distortion"]:.2f}</td></tr>'
+      )
+  metric = escape(found["metric"].replace("_", " "))
+  return (
+    "<details><summary>Numbers of the curves</summary>"
+    '<div class="scroll" role="region" tabindex="0" aria-label="curves">'
+    '<table><thead><tr><th scope="col">change</th>'
+    f'<th scope="col" class="number">{metric}</th>'
+    '<th scope="col" class="number">± (95 %)</th>'
+    '<th scope="col" class="number">distortion<small>nats/example</small></th>'
+    f"</tr></thead><tbody>{''.join(lines)}</tbody></table></div></details>"
+  )
+
+
+def page(found: dict, paths: dict[str, pathlib.Path], title: str) -> str:
+  """The page, with its pictures inside."""
+  said = "".join(f"<li>{escape(text)}</li>" for text in statements(found))
+  links = "".join(f'<li><a href="#{name}">{name}</a></li>' for name in paths)
+  parts = [
+    f'<section><h2 id="{name}">{name}</h2>'
+    f"{picture(path.read_bytes(), CAPTIONS[name])}</section>"
+    for name, path in paths.items()
+  ]
+  return (
+    f'{top(title)}<nav aria-label="Parts"><ul>{links}</ul></nav><main>'
+    f"<ul>{said}</ul>{''.join(parts)}{_numbers(found)}</main></body></html>\n"
+  )

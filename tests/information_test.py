@@ -1,0 +1,132 @@
+"""Information maps against closed forms; operations and averages by loops."""
+
+import math
+
+import numpy as np
+import pytest
+
+from timedecode import information, operations, receptive_fields
+
+
+def _h(p):
+  return -p * math.log2(p) - (1 - p) * math.log2(1 - p)
+
+
+def _logit(p):
+  return np.log(p) - np.log1p(-p)
+
+
+def _draw(probabilities, seed):
+  return (np.random.default_rng(seed).random(probabilities.shape)
+          < probabilities).astype(float)  # fmt: skip
+
+
+@pytest.mark.parametrize("delay", [0, 1, 4])
+def test_a_copy_tells_nothing_before_its_delay(delay):
+  """y_t = x_{t-d} but for errors of 0.1: 1 - h(0.1) bits from step d on."""
+  x = _draw(np.full((3000, 10, 2), 0.5), 0)
+  chance = np.full_like(x, 0.5)
+  chance[:, delay:] = np.where(x[:, : 10 - delay] > 0, 0.9, 0.1)
+  y, prior = _draw(chance, 1), np.zeros_like(x)  # The marginal is 1/2.
+  found = information.information_map(y, _logit(chance), prior)
+  np.testing.assert_allclose(found.bits[:delay], 0.0, atol=1e-6)
+  np.testing.assert_allclose(found.bits[delay:], 1 - _h(0.1), rtol=1e-5)
+  total = 2 * (10 - delay) * (1 - _h(0.1))
+  assert found.total == pytest.approx(total, rel=1e-5)
+  assert found.per_step.sum() == pytest.approx(found.per_neuron.sum())
+  assert found.per_spike == pytest.approx(total / (y.sum() / 3000), rel=1e-5)
+
+
+def test_a_symmetric_channel_with_memory():
+  """Errors follow a chain: p(1 | before 0) = 0.05, p(1 | before 1) = 0.6.
+
+  Inputs are fair coins, so outputs are, and I(x -> y) is T minus the entropy
+  of the chain: h(pi_1) of the first step, then sum_i pi_i h(p_i).
+  """
+  rise, stay, count, steps = 0.05, 0.6, 40_000, 12
+  share = rise / (1 - stay + rise)
+  generator = np.random.default_rng(0)
+  x = generator.integers(0, 2, (count, steps, 1))
+  chance, y = np.zeros(x.shape), np.zeros(x.shape)
+  wrong = None
+  for t in range(steps):
+    p = share if wrong is None else np.where(wrong, stay, rise)
+    p = np.broadcast_to(p, (count,))
+    chance[:, t, 0] = np.where(x[:, t, 0] > 0, 1 - p, p)
+    wrong = generator.random(count) < p
+    y[:, t, 0] = x[:, t, 0] ^ wrong
+  found = information.information_map(y, _logit(chance), np.zeros(x.shape))
+  later = 1 - share * _h(stay) - (1 - share) * _h(rise)
+  exact = 1 - _h(share) + (steps - 1) * later
+  assert found.bits[0, 0] == pytest.approx(1 - _h(share), rel=1e-5)
+  assert abs(found.total - exact) < 4 * found.standard_error
+  assert found.standard_error < 0.01 * exact
+
+
+def test_inputs_that_do_not_matter_tell_nothing():
+  """Logits that follow the past alone, and the prior that knows it."""
+  y = _draw(np.full((50, 8, 3), 0.3), 0)
+  logits = np.zeros_like(y)
+  logits[:, 1:] = 2.0 * y[:, :-1] - 1.0
+  found = information.information_map(y, logits, logits)
+  assert found.total == pytest.approx(0.0, abs=1e-6)
+  other = information.information_map(y, logits, np.zeros_like(y))
+  assert other.total > 0.5  # A prior that does not adds its distance.
+  silent = information.information_map(np.zeros_like(y), logits, logits)
+  assert silent.per_spike is None
+
+
+def test_operations_by_loops():
+  generator = np.random.default_rng(0)
+  trains = [generator.random((5, 7, n)) < 0.3 for n in (4, 3)]
+  widths, inputs = [3, 2], [4, 3]
+  by_hand = [0, 0]
+  for layer, train in enumerate(trains):
+    for example in train:
+      for step in example:
+        for spike in step:
+          by_hand[layer] += widths[layer] if spike else 0
+  spikes = [train.sum() / 5 for train in trains]
+  found = operations.count(spikes, inputs, widths, 7)
+  np.testing.assert_allclose(found.accumulations, np.array(by_hand) / 5)
+  assert found.dense.tolist() == [12, 6] and found.updates.tolist() == [21, 14]
+  snn, ann = found.energy_pj()
+  assert snn == pytest.approx(0.9 * sum(by_hand) / 5 + 3.7 * 35)
+  assert ann == pytest.approx(4.6 * 18)
+  with pytest.raises(ValueError, match="one entry per layer, got 2, 1, 2"):
+    operations.count(spikes, [4], widths, 7)
+
+
+def test_averages_before_spikes_by_loops():
+  generator = np.random.default_rng(0)
+  x = generator.random((6, 9, 5))
+  y = (generator.random((6, 9, 3)) < [0.5, 0.2, 0.0]).astype(float)
+  found = receptive_fields.spike_triggered_average(x, y, [0, 2])
+  for n in range(2):
+    for place, lag in enumerate((0, 2)):
+      some = []
+      for m, t in np.argwhere(y[:, :, n] > 0):
+        some.append(x[m, t - lag] if t >= lag else np.zeros(5))
+      expected = np.mean(some, 0) - x.mean((0, 1))
+      np.testing.assert_allclose(found[n, place], expected, atol=1e-12)
+  assert np.isnan(found[2]).all()
+
+
+def test_a_neuron_that_copies_has_a_field_at_its_delay():
+  x = (np.random.default_rng(1).random((400, 20, 4)) < 0.2).astype(float)
+  y = np.zeros((400, 20, 1))
+  y[:, 3:, 0] = x[:, :-3, 2]
+  found = receptive_fields.spike_triggered_average(x, y, [0, 3])[0]
+  assert found[1, 2] == pytest.approx(0.8, abs=0.02)
+  found[1, 2] = 0.0
+  assert np.abs(found).max() < 0.03
+
+
+def test_bad_input():
+  a = np.zeros((2, 3, 4))
+  with pytest.raises(ValueError, match=r"expected \[M, T, N\] all three"):
+    information.information_map(a, a, a[:1])
+  with pytest.raises(ValueError, match=r"expected \[M, T, D\] and \[M, T, N\]"):
+    receptive_fields.spike_triggered_average(a, a[:1], [0])
+  with pytest.raises(ValueError, match="lags: expected steps >= 0"):
+    receptive_fields.spike_triggered_average(a, a, [-1])

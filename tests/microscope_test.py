@@ -1,0 +1,188 @@
+"""The microscope on a tiny trained run: agreement, silence, the page."""
+
+import html.parser
+import json
+
+import binaries
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import (
+  evaluate,
+  finish,
+  inputs,
+  microscope,
+  microscope_decoding,
+  microscope_page,
+  scoring,
+  train,
+)
+from experiments import microscope_measure as measure
+from experiments.configs import smoke
+
+
+@pytest.fixture(name="run", scope="module")
+def _run(tmp_path_factory):
+  """(configuration, run, source, judge) of a run of a few steps."""
+  folder = tmp_path_factory.mktemp("run") / "run"
+  config = smoke.get_config()
+  config.update({
+    "steps": 40, "batch_size": 32, "num_steps": 10, "eval_every": 40,
+    "eval_samples": 1, "baseline_view": "", "decoder_width": 16,
+  })  # fmt: skip
+  config.encoder.hidden, config.encoder.num_readout = (12,), 4
+  train.run(config, folder)
+  config, runs, source = evaluate.load(folder)
+  return config, runs["full"], source, inputs.judge(config, source)
+
+
+@pytest.fixture(name="quick", autouse=True)
+def _quick(monkeypatch):
+  """Short fits."""
+  monkeypatch.setattr(microscope_decoding, "RETRAINING_STEPS", 20)
+  monkeypatch.setattr(microscope, "PRIOR_STEPS", 5)
+
+
+@pytest.fixture(name="seen", scope="module")
+def _seen(run):
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(microscope_decoding, "RETRAINING_STEPS", 20)
+    patch.setattr(microscope, "PRIOR_STEPS", 5)
+    return microscope.look(*run, 120)
+
+
+def test_intact_trains_are_judged_as_the_evaluator_does(run, seen):
+  """Other spikes of the same model: within 4 standard errors."""
+  config, model, source, judge = run
+  rows = source.rows("test")
+  evaluate_ = scoring.make_evaluator(config, "full", source)
+  expected, _ = evaluate_(judge, model.state.params, rows, jax.random.key(8))
+  sample = measure.make_sampler(source, model.built.model)
+  trains = measure.sample_trains(
+    sample, model.state.params, rows, jax.random.key(9), 1000
+  )
+  decoding = microscope_decoding.Decoding(
+    config, model.built, model.built.model.view, judge, trains
+  )
+  found = decoding.quality(model.state.params.decoder)
+  assert found.distortion == pytest.approx(
+    expected["distortion"], abs=2 * found.distortion_error
+  )
+  assert found.accuracy == pytest.approx(
+    expected["judge_accuracy"], abs=2 * found.accuracy_error
+  )
+  assert trains.spikes.sum((1, 2)).mean() == pytest.approx(
+    expected["readout_spikes_per_example"], rel=0.1
+  )
+
+
+def test_what_changes_nothing_changes_no_figure(seen):
+  found, _ = seen
+  figures = lambda p: {k: p[k] for k in microscope_decoding.Quality._fields}
+  intact = figures(found["curves"]["drop"][0])
+  assert found["curves"]["drop"][0]["strength"] == 0
+  for points in found["curves"].values():
+    assert figures(points[0]) == intact
+  last = found["anytime"]["as trained"][-1]
+  assert figures(last) == intact and last["steps"] == 10
+  assert last["spikes"] == pytest.approx(found["spikes_per_example"])
+  assert found["curves"]["shuffle"][-1]["strength"] == 10
+  assert figures(found["curves"]["drop"][-1]) != intact
+
+
+def test_no_steps_are_all_alike(seen):
+  """Nothing has arrived: one picture for all, right for one class in ten."""
+  first = seen[0]["anytime"]["as trained"][0]
+  assert first["spikes"] == 0 and first["accuracy"] < 0.2
+
+
+def test_latency_of_a_curve_by_hand():
+  points = [
+    {"accuracy": a, "steps": s, "spikes": 2.0 * s}
+    for s, a in enumerate((0.1, 0.5, 0.9, 0.91, 1.0))
+  ]
+  assert measure.latency(points) == {"steps": 3, "spikes": 6.0}
+  assert measure.latency(points, 0.4) == {"steps": 1, "spikes": 2.0}
+
+
+def test_retraining_lowers_the_loss(run, monkeypatch):
+  """Fresh parameters, fitted; those of the run are not touched."""
+  config, model, source, judge = run
+  monkeypatch.setattr(microscope_decoding, "RETRAINING_STEPS", 2000)
+  sample = measure.make_sampler(source, model.built.model)
+  trains = measure.sample_trains(
+    sample, model.state.params, source.rows("train"), jax.random.key(3), 400
+  )
+  decoding = microscope_decoding.Decoding(
+    config, model.built, model.built.model.view, judge, trains
+  )
+  before = np.asarray(jax.tree.leaves(model.state.params.decoder)[0]).copy()
+  fitted = decoding.quality(decoding.retrain(trains)).distortion
+  constant = measure.constant_distortion(config, trains, trains)
+  assert fitted < constant
+  after = jax.tree.leaves(model.state.params.decoder)[0]
+  np.testing.assert_array_equal(before, after)
+
+
+def test_the_constant_decoder_by_loops(run):
+  config, *_ = run
+  generator = np.random.default_rng(0)
+  targets = generator.random((6, 784))
+  trains = measure.Trains(*[None] * 5, targets, np.zeros(6, int))
+  mean = targets.mean(0)
+  total = 0.0
+  for picture in targets:
+    for p, q in zip(picture, mean, strict=True):
+      total -= p * np.log(q) + (1 - p) * np.log(1 - q)
+  found = measure.constant_distortion(config, trains, trains)
+  assert found == pytest.approx(total / 6, rel=1e-6)
+
+
+class _Page(html.parser.HTMLParser):
+  def __init__(self):
+    super().__init__()
+    self.tags, self.attributes = [], []
+
+  def handle_starttag(self, tag, attrs):
+    self.tags.append(tag)
+    self.attributes += attrs
+
+
+@pytest.mark.parametrize("bias", [None, -60.0, 60.0])
+def test_any_encoder_gets_a_page_without_a_nan(run, seen, tmp_path, bias):
+  """As trained; silent; firing at every step."""
+  config, model, source, judge = run
+  found, arrays = seen
+  if bias is not None:
+    readout = model.state.params.encoder.readout
+    readout = readout._replace(bias=jnp.full_like(readout.bias, bias))
+    encoder = model.state.params.encoder._replace(readout=readout)
+    params = model.state.params._replace(encoder=encoder)
+    other = model._replace(state=model.state._replace(params=params))
+    found, arrays = microscope.look(config, other, source, judge, 60)
+    word = "silent" if bias < 0 else "saturated"
+    assert found["timing_share"]["statement"].startswith(word)
+  text = json.dumps(found, allow_nan=False)
+  assert json.loads(text)["examples"] == (120 if bias is None else 60)
+  paths = microscope.draw(found, arrays, tmp_path, finish.LABELS["full"])
+  assert list(paths) == ["timing", "anytime", "structure", "fields"]
+  page = microscope_page.page(found, paths, "a <title>")
+  parsed = _Page()
+  parsed.feed(page)
+  assert parsed.tags.count("img") == 4 and "script" not in parsed.tags
+  links = [v for k, v in parsed.attributes if k in ("src", "href")]
+  assert all(v.startswith(("data:", "#")) for v in links)
+  assert (
+    "a &lt;title&gt;" in page and "nan" not in page.lower().split("base64")[0]
+  )
+  said = microscope_page.statements(found)
+  assert any(line.startswith("Latency:") for line in said)
+
+
+def test_a_view_that_is_not_there(tmp_path):
+  result = binaries.run("microscope", f"--workdir={tmp_path}")
+  assert result.returncode == 1
+  last = result.stderr.strip().splitlines()[-1]
+  assert last.startswith("error: workdir: expected a run's folder")
