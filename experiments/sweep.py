@@ -14,9 +14,9 @@ devices and hosts. --dry_run prints the plan. --halving=3 trains all for a part
 of the steps, the best third for three times as many, and so on. Every member
 is what `train` makes of its configuration, up to rounding.
 
-Leaves in the folder: members.csv with all figures, members.md, a picture
-rate_distortion.png, and best/, a work folder of the best on validation. The
-same command goes on with a sweep that was killed.
+Leaves in the folder: members.csv with all figures, members.md, the pictures
+rate_distortion.png and information_plane.png, and best/, a work folder of the
+best on validation. The same command goes on with a sweep that was killed.
 """
 
 import pathlib

@@ -9,10 +9,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
-from experiments import checkpoints, inputs, journal
-from timedecode import plots
+from experiments import checkpoints, inputs, journal, sweep_figures
 
 _PLAIN = (  # Figures in the Markdown table, where the task has them.
   "judge_accuracy", "accuracy", "distortion", "information_bits",
@@ -48,25 +46,18 @@ def write_csv(path: pathlib.Path, results: list[dict]) -> None:
     writer.writerows(lines)
 
 
-def _cell(value) -> str:
-  if value is None:
-    return ""
-  return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _lines(table: list[list]) -> str:
   head = [table[0], ["---"] * len(table[0])]
-  lines = [f"| {' | '.join(map(_cell, row))} |" for row in [*head, *table[1:]]]
+  lines = [
+    f"| {' | '.join(map(sweep_figures.cell, row))} |"
+    for row in [*head, *table[1:]]
+  ]
   return "\n".join(lines) + "\n"
 
 
 def _figures(results) -> list[str]:
   found = next((r["test"] for r in results if r["test"]), {})
   return [name for name in _PLAIN if name in found]
-
-
-def _seedless(result) -> tuple:
-  return tuple((k, v) for k, v in result["values"].items() if k != "seed")
 
 
 def markdown(results: list[dict], metric: str) -> str:
@@ -90,7 +81,7 @@ def markdown(results: list[dict], metric: str) -> str:
   groups = defaultdict(list)
   for result in results:
     if result["test"] and result["status"] == "finished":
-      groups[_seedless(result)].append(result["test"])
+      groups[sweep_figures.seedless(result)].append(result["test"])
   if max(map(len, groups.values()), default=0) < 2:
     return text
   table = [[*(f for f in fields if f != "seed"), "seeds",
@@ -103,54 +94,6 @@ def markdown(results: list[dict], metric: str) -> str:
       cells.append(f"{column.mean():.4g}{spread}")
     table.append([*(v for _, v in values), len(tests), *cells])
   return f"{text}\n{_lines(table)}"
-
-
-def rate_distortion(results: list[dict], title: str) -> Figure:
-  """Distortion against information on the test set, means over seeds.
-
-  A line joins the values of beta where that is swept; a label names them.
-  """
-  series = defaultdict(lambda: defaultdict(list))
-  for result in results:
-    if result["test"] and result["status"] == "finished":
-      rest = {k: v for k, v in _seedless(result) if k != "beta"}
-      name = ", ".join(f"{k}={_cell(v)}" for k, v in rest.items())
-      beta = result["values"].get("beta")
-      series[name][beta].append(result["test"])
-  figure = Figure((7.0, 4.6), layout="constrained")
-  axis = figure.subplots()
-  for index, (name, points) in enumerate(series.items()):
-    betas = sorted(points, key=lambda b: b or 0)
-    moments = [
-      [[test[k] for test in points[beta]] for beta in betas]
-      for k in ("information_bits", "distortion")
-    ]
-    x, y = ([np.mean(v) for v in column] for column in moments)
-    dx, dy = (
-      [np.std(v, ddof=1) if len(v) > 1 else 0 for v in column]
-      for column in moments
-    )
-    axis.errorbar(
-      x, y, dy, dx, marker="os^D"[index % 4], capsize=2, linewidth=1,
-      color=plots.COLOURS[index % len(plots.COLOURS)],
-      linestyle=plots.STYLES[index // len(plots.COLOURS) % 4],
-      label=name or None,
-    )  # fmt: skip
-    if len(series) <= 3 and betas != [None]:
-      for beta, place in zip(betas, zip(x, y, strict=True), strict=True):
-        axis.annotate(
-          f"β = {_cell(beta)}", place, xytext=(4, 4),
-          textcoords="offset points", fontsize="x-small",
-        )  # fmt: skip
-  axis.set(
-    xlabel="information bound (bits per example)",
-    ylabel="distortion (nats per example)",
-  )
-  axis.grid(alpha=0.3)
-  if 1 < len(series) <= 24:
-    axis.legend(fontsize="x-small")
-  figure.suptitle(title, fontsize="medium")
-  return figure
 
 
 def best_of(results: list[dict], metric: str) -> dict | None:
@@ -217,9 +160,19 @@ def write(folder, config, results, ends, report) -> None:
     f"{config.name}: test examples of {inputs.describe(config)},"
     f" {len(results)} members"
   )
-  rate_distortion(results, title).savefig(
-    folder / "rate_distortion.png", dpi=150, metadata={"Software": None}
+  validation = (
+    f"{config.name}: validation examples of {inputs.describe(config)}, from the"
+    " first evaluation to the last (large)"
   )
+  figures = {
+    "rate_distortion": sweep_figures.rate_distortion(results, title),
+    "information_plane": sweep_figures.information_plane(
+      list(ends.values()), validation
+    ),
+  }
+  for name, figure in figures.items():
+    path = folder / f"{name}.png"
+    figure.savefig(path, dpi=150, metadata={"Software": None})
   best = best_of(results, metric)
   if best is None:
     report("all members diverged")
