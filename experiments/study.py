@@ -144,15 +144,12 @@ def _quoted(word: str) -> str:
 def run_member(member: Member, folder: pathlib.Path, core: int | None) -> None:
   """One run; RuntimeError with the end of its output if it fails."""
   folder.mkdir(parents=True, exist_ok=True)
-  environment = dict(os.environ)
-  cache = str(folder.parent.parent / "compiled")
-  environment.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
   command = [sys.executable, *member.command, f"--workdir={folder / 'run'}"]
   limit = None if core is None else lambda: os.sched_setaffinity(0, {core})
   with (folder / "output.txt").open("ab") as output:
     result = subprocess.run(
-      command, stdout=output, stderr=subprocess.STDOUT, env=environment,
-      preexec_fn=limit, check=False,
+      command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=limit,
+      check=False,
     )  # fmt: skip
   if result.returncode:
     end = (folder / "output.txt").read_text()[-2000:]
