@@ -17,5 +17,6 @@ def get_config():
   config.name = "mnist_time_score"
   config.estimator = "score_function"
   config.num_samples = 8
-  config.optimizer.encoder_learning_rate = 2e-2  # As mnist_time's.
+  config.optimizer.encoder_learning_rate = 2e-2  # Both as mnist_time has it.
+  config.beta = 1e-2
   return config
