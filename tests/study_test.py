@@ -23,6 +23,16 @@ def test_every_study_is_of_valid_rows(name):
   assert len(folders) == len(found.rows)
 
 
+def test_main_rows_get_more_seeds():
+  found = study.load("reconstruction")
+  seeds = {}
+  for member in study.members(found, 0, []):
+    seeds.setdefault(member.row, []).append(member.seed)
+  assert set(seeds) == set(found.rows) and len(found.main_rows) == 8
+  for row, given in seeds.items():
+    assert given == list(range(5 if row in found.main_rows else 3))
+
+
 @pytest.mark.parametrize("name", ["reconstruction", "naturalisation"])
 def test_studies_that_take_files(name):
   found = study.load(name, "some/where")
