@@ -44,6 +44,12 @@ def _describe(state: Any) -> dict[str, list]:
   return found
 
 
+def _sum_of(meta: dict) -> int:
+  """CRC-32 of what describes a checkpoint, but of this number itself."""
+  rest = {name: value for name, value in meta.items() if name != "crc"}
+  return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
+
+
 def _differing(ours: dict, theirs: dict, parts: int) -> list[str]:
   """Leaves that are not in both, or whose first `parts` parts differ."""
   return sorted(
@@ -55,7 +61,10 @@ def _differing(ours: dict, theirs: dict, parts: int) -> list[str]:
 
 
 def _check_meta(place: pathlib.Path, meta: Any) -> None:
-  """Raises CheckpointError for what another program or release has written."""
+  """Raises CheckpointError for what another program or release has written,
+  ValueError for damage."""
+  if isinstance(meta, dict) and "crc" in meta and meta["crc"] != _sum_of(meta):
+    raise ValueError("wrong checksum of the metadata")
   if not isinstance(meta, dict) or meta.get("format") != FORMAT:
     raise checkpoint.CheckpointError(f"{place}: not a checkpoint of a run")
   if meta.get("version") != VERSION:
@@ -92,6 +101,13 @@ def _mend_metrics(place: pathlib.Path) -> None:
       path.write_text('{"metric": -Infinity}')
 
 
+def _set_aside(place: pathlib.Path) -> None:
+  """Renames a step that is not gone on from: nothing is lost by an error."""
+  aside = place.with_name(f"{place.name}.aside")
+  shutil.rmtree(aside, ignore_errors=True)
+  place.rename(aside)
+
+
 class Checkpoints:
   """Saves the states of one run; close it, or use `with`."""
 
@@ -100,15 +116,15 @@ class Checkpoints:
 
     Args:
       folder: of the run.
-      step: that the run goes on from; later ones, damaged or of a future that
-        is computed anew, are removed.
+      step: that the run goes on from; later ones, damaged, unreadable now or
+        of a future that is computed anew, are renamed to N.aside.
       keep: how many of the newest stay; the best stays as well.
     """
-    place = folder.absolute() / "checkpoints"
+    place = self._place = folder.absolute() / "checkpoints"
     place.mkdir(parents=True, exist_ok=True)
     for later in _steps(place):
       if later > step:
-        shutil.rmtree(place / str(later))
+        _set_aside(place / str(later))
     _mend_metrics(place)
     metric = lambda metrics: metrics["metric"]
     policy = preservation_policy.AnyPreservationPolicy(
@@ -141,10 +157,18 @@ class Checkpoints:
     """
     if step in self._manager.all_steps():
       return
+    try:
+      self._manager.wait_until_finished()  # With the one before.
+    except Exception:
+      for partial in self._place.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(partial, ignore_errors=True)  # Takes room on the disk.
+      raise
     host = jax.tree.map(np.array, state)  # Copies: buffers may be donated.
     meta = meta | {
       "format": FORMAT, "version": VERSION, "leaves": _describe(host)
     }  # fmt: skip
+    meta = json.loads(json.dumps(meta))  # As it will be read.
+    meta["crc"] = _sum_of(meta)
     args = ocp.args.Composite(
       state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)
     )
@@ -163,6 +187,26 @@ class Checkpoints:
 
   def __exit__(self, *error):
     self.close()
+
+
+def _check_stored(metadata: Any, template: Any) -> None:
+  """Holds the store's own shapes against the model, before any array is read.
+
+  What the metadata beside it says may be another thing.
+  """
+  tree = getattr(metadata, "item_metadata", metadata)
+  tree = getattr(tree, "tree", tree)
+  stored = sorted(
+    (tuple(leaf.shape), np.dtype(leaf.dtype).str)
+    for leaf in jax.tree.leaves(tree, is_leaf=lambda x: hasattr(x, "dtype"))
+    if hasattr(leaf, "dtype")
+  )
+  wanted = sorted(
+    (tuple(np.shape(leaf)), np.asarray(leaf).dtype.str)
+    for leaf in jax.tree.leaves(template)
+  )
+  if stored != wanted:
+    raise ValueError("the arrays in the store are not those it is said to hold")
 
 
 def _read(place: pathlib.Path, template: Any) -> tuple[Any, dict]:
@@ -187,6 +231,7 @@ def _read(place: pathlib.Path, template: Any) -> tuple[Any, dict]:
   args = ocp.args.StandardRestore(jax.tree.map(np.asarray, template))
   handler = ocp.StandardCheckpointHandler(multiprocessing_options=_alone())
   with ocp.Checkpointer(handler, multiprocessing_options=_alone()) as reader:
+    _check_stored(reader.metadata(place / "state"), template)
     state = reader.restore(place / "state", args=args)
   if names := _differing(_describe(state), theirs, 3):
     raise ValueError(f"wrong checksum of {', '.join(names[:3])}")

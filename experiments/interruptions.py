@@ -15,10 +15,14 @@ _asked = False
 class InterruptedRunError(RuntimeError):
   """The run ended early because it was asked to; its state is saved."""
 
-  def __init__(self, step: int):
-    super().__init__(
-      f"asked to end at step {step}, which is saved; the same command goes on"
-    )
+  def __init__(self, step: int, saved: bool = True):
+    told = "which is saved; the same command goes on"
+    if not saved:
+      told = (
+        "which could not be saved; the same command goes on from the checkpoint"
+        " before"
+      )
+    super().__init__(f"asked to end at step {step}, {told}")
 
 
 def _note(number, frame):

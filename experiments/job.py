@@ -6,7 +6,7 @@ import time
 
 import jax
 
-from experiments import build, loop
+from experiments import build, loop, workdir
 from timedecode import datasets
 from timedecode.datasets import feed, sources
 
@@ -60,7 +60,7 @@ class Job:
 
 def claim(folder: pathlib.Path, settings: dict) -> None:
   """Makes the folder; refuses one whose runs had other settings."""
-  folder.mkdir(parents=True, exist_ok=True)
+  workdir.make_writable(folder)
   ours = json.loads(json.dumps(settings))
   theirs = kept(folder / "settings.json", lambda: ours)
   names = sorted(

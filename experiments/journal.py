@@ -24,13 +24,13 @@ def _stop(step, loss, rows, folder):
   last = rows[-1] if rows else None
   path = folder / "non_finite.json"
   found = {"step": step, "last_finite": last}
-  replace_text(path, json.dumps(found, indent=2) + "\n")
+  if parallel.is_main():
+    replace_text(path, json.dumps(found, indent=2) + "\n")
   raise NonFiniteLossError(
     f"the loss of step {step} is {float(loss)}; the last finite"
-    f" metrics are in {path}, and the checkpoint beside it is of the last"
-    " evaluation."
-    " Try a smaller optimizer.learning_rate, or non_finite='skip' where a rare"
-    " step is to blame."
+    f" metrics are in {path}; checkpoints beside it, if there are some, are of"
+    " earlier steps. Try a smaller optimizer.learning_rate, or"
+    " non_finite='skip' where a rare step is to blame."
   )
 
 
@@ -90,8 +90,15 @@ class Journal:
     self._checkpoints = checkpoints.Checkpoints(run.folder, int(run.state.step))
     if first := int(run.state.step):
       report(f"[{run.view}] continues from step {first} in {run.folder}")
-    text = "".join(json.dumps(row) + "\n" for row in run.rows)
-    replace_text(self._path, text)
+    self._write_rows()
+
+  def _write_rows(self) -> None:
+    """All rows anew: what could not be written before is written now."""
+    text = "".join(json.dumps(row) + "\n" for row in self.rows)
+    try:
+      replace_text(self._path, text)
+    except OSError as error:
+      self._report(f"[{self._run.view}] metrics not written: {error}")
 
   def since(self, waited: float, seconds: float) -> None:
     """Where the share of waiting begins to count."""
@@ -117,46 +124,58 @@ class Journal:
     if parallel.is_main():
       self._report(f"[{self._run.view}] step {step} is not finite: skipped")
 
-  def _save(self, step, state, seconds, metric=-np.inf) -> None:
+  def _save(self, step, state, seconds, metric=-np.inf) -> bool:
     """Begins a checkpoint; one that fails is told of and is not the end.
 
     A failure may be of the one before, in the background: this one is then
-    tried again.
+    tried again. Returns whether it was begun.
     """
     self._saved = time.monotonic()
     meta = {
       "view": self._run.view, "step": step, "seed": self._config.seed,
       "train_seconds": seconds, "data": self._data, "skipped": self.skipped,
     }  # fmt: skip
-    lost = None
+    lost, begun = None, False
     for _ in range(2):
       try:
         self._checkpoints.save(step, state, meta, metric)
+        begun = True
         break
       except Exception as error:  # Of all kinds, Orbax' own among them.
         lost = error
     if lost is not None:
       self._report_lost(lost)
+    return begun
 
   def _report_lost(self, error: Exception) -> None:
     told = " ".join(str(error).split())[:300]
     self._report(f"[{self._run.view}] checkpoint not written: {told}")
 
-  def save(self, state, seconds: float, now: bool) -> None:
-    """A checkpoint between evaluations, if it is time, or at once."""
+  def save(self, state, seconds: float, now: bool) -> bool:
+    """A checkpoint between evaluations, if it is time, or at once.
+
+    Returns:
+      False if one that was asked for at once is not on disk.
+    """
     if not parallel.is_main():
-      return
+      return True
     every = self._config.checkpoint_seconds
     if not now and not (every and time.monotonic() - self._saved > every):
-      return
+      return True
     self.settle()
     state = parallel.to_local(state)
     step = int(state.step)
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(state.params)):
       _stop(step, np.nan, self.rows, self._run.folder)
-    self._save(step, state, seconds)
-    if now:
+    begun = self._save(step, state, seconds)
+    if not now:
+      return begun
+    try:
       self._checkpoints.wait()
+    except Exception as error:
+      self._report_lost(error)
+      return False
+    return begun
 
   def close(self) -> None:
     """Returns when everything is on disk, or was told not to be."""
@@ -187,8 +206,7 @@ class Journal:
       "skipped_steps": self.skipped,
     }
     self.rows = [*self.rows, row]
-    with self._path.open("a") as file:
-      file.write(json.dumps(row) + "\n")
+    self._write_rows()
     metric = row[inputs.task(config).metric]
     self._save(step, state, seconds, metric)
     self._report(progress_line(config, run.view, row))

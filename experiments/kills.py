@@ -6,8 +6,9 @@ Trains the smoke configuration with a checkpoint after nearly every step, once
 without a disturbance and then with SIGKILL at random moments, --in_saves of
 them while a checkpoint is being written, until a run ends; and again in a new
 folder until there were enough. Parameters, optimiser and metrics of every
-ended run have to equal the unbroken one's to the last bit. Prints the counts
-and writes them to kills.json; SystemExit if anything differs.
+ended run have to equal the unbroken one's to the last bit, and so have the
+examples: the metrics tell how many were seen, and parameters depend on each.
+Prints the counts and writes them to kills.json; SystemExit if anything differs.
 """
 
 import json
@@ -45,12 +46,19 @@ def start(folder: pathlib.Path) -> subprocess.Popen:
   )  # fmt: skip
 
 
-def saving(folder: pathlib.Path) -> bool:
-  """Whether a checkpoint is being written."""
+def partials(folder: pathlib.Path) -> set[str]:
+  """Names of checkpoints that are being written, or were when it was killed."""
   place = folder / "checkpoints"
-  return place.is_dir() and any(
-    "tmp" in path.name for path in place.iterdir()
-  )  # fmt: skip
+  if not place.is_dir():
+    return set()
+  return {path.name for path in place.iterdir() if "tmp" in path.name}
+
+
+def newest(folder: pathlib.Path) -> int:
+  """The last step that is saved, 0 without one."""
+  place = folder / "checkpoints"
+  names = [p.name for p in place.iterdir()] if place.is_dir() else []
+  return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def end(folder: pathlib.Path) -> tuple[list[np.ndarray], list[dict]]:
@@ -72,15 +80,25 @@ def same(ours, theirs) -> bool:
 
 
 def disturb(folder, generator, in_save: bool, longest: float) -> str | None:
-  """One start and its kill; what was hit, None if the run came to its end."""
+  """One start and its kill; what was hit, None if the run came to its end.
+
+  A kill in a save is one while a checkpoint is written that this process began,
+  after a random part of 20 ms, and counts as one only if that checkpoint never
+  appeared.
+  """
+  before, first = partials(folder), newest(folder)
   process, begin = start(folder), time.monotonic()
   moment = begin + generator.uniform(0.1, 1.1) * longest
   while process.poll() is None:
-    if in_save and saving(folder) or not in_save and time.monotonic() > moment:
-      hit = "save" if saving(folder) else "elsewhere"
+    fresh = partials(folder) - before
+    if in_save and fresh:
+      time.sleep(generator.uniform(0.0, 0.02))
+    if in_save and fresh or not in_save and time.monotonic() > moment:
       process.kill()
       process.wait()
-      return hit
+      left = {name.split(".")[0] for name in partials(folder) - before}
+      whole = {str(step) for step in range(first, newest(folder) + 1)}
+      return "save" if left - whole else "elsewhere"
     time.sleep(1e-3)
   if process.returncode:
     output = folder.with_suffix(".txt").read_text()[-3000:]

@@ -163,16 +163,17 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
         jax.block_until_ready(metrics_)
         timer.start()
         kept.since(batches.waited, timer.seconds)
-      if not now:
-        kept.save(state, timer.spent(), stop := interruptions.wanted(step))
-        if stop:
-          raise interruptions.InterruptedRunError(step + 1)
-        continue
-      kept.settle()
-      timer.stop()
-      kept.keep(state, metrics_, timer.seconds, batches.waited)
-      kept.since(batches.waited, timer.seconds)
-      timer.start()
+      stop = interruptions.wanted(step)  # Asked at every step by all.
+      if now:
+        kept.settle()
+        timer.stop()
+        kept.keep(state, metrics_, timer.seconds, batches.waited)
+        kept.since(batches.waited, timer.seconds)
+        timer.start()
+      if not now or stop:
+        saved = kept.save(state, timer.spent(), stop)
+      if stop:
+        raise interruptions.InterruptedRunError(step + 1, saved)
   kept.close()
   state = parallel.to_local(state)
   return run._replace(

@@ -63,7 +63,7 @@ def main(argv):
   except interruptions.InterruptedRunError as stopped:
     print(stopped, file=sys.stderr)
     sys.exit(interruptions.EXIT_CODE)
-  except ValueError as error:
+  except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
   print(f"total {time.perf_counter() - start:.0f} s; results in {folder}")
 

@@ -59,7 +59,8 @@ def values_of(name: str, text: str, kind: type) -> list:
   Args:
     name: of the field, for errors.
     text: ``a,b,c``, ``range(first, last, count)`` evenly spaced, or
-      ``log(first, last, count)`` at equal ratios; both ends are included.
+      ``log(first, last, count)`` at equal ratios, rounded where the field is
+      of whole numbers; both ends are included.
     kind: of the field.
   """
   call = _CALL.fullmatch(text.strip())
@@ -76,9 +77,13 @@ def values_of(name: str, text: str, kind: type) -> list:
         f" {text!r}"
       )
     space = {"range": np.linspace, "log": np.geomspace}[call.group(1)]
-    values = [
-      _number(name, f"{v:.6g}", kind) for v in space(first, last, count)
-    ]
+    found = space(first, last, count)
+    if kind is int and call.group(1) == "log":
+      found = np.round(found)
+    digits = (
+      ".0f" if kind is int and (found == np.round(found)).all() else ".10g"
+    )
+    values = [_number(name, f"{v:{digits}}", kind) for v in found]
   if len(set(values)) < len(values):
     raise ValueError(f"sweep: {name}: has a value twice: {values}")
   return values

@@ -4,7 +4,8 @@ What differs between members, `build.NUMBERS` and keys, are arrays with an axis
 of members, and so is their state. A step is that of a single run under
 `jax.vmap` (or `jax.lax.map`: one after the other, inside of the program), on
 every device for its share of the members. A member whose step is not finite
-stops there, with the state before it; others go on.
+stops there, with the state before it, or skips it, as its configuration says;
+others go on.
 """
 
 from typing import Any, NamedTuple
@@ -123,7 +124,9 @@ class Program:
     step = loop.pure_step(self._source, self._build(given.numbers), skip=True)
     key = jax.random.wrap_key_data(given.key)
     after, metrics = step(state.train, rows, key, diagnose)
-    alive = state.alive & jnp.isfinite(metrics.loss)
+    alive = state.alive
+    if self._config.non_finite == "stop":
+      alive &= jnp.isfinite(metrics.loss)
     kept = jax.tree.map(
       lambda new, old: jnp.where(alive, new, old), after, state.train
     )
@@ -160,9 +163,11 @@ class Program:
     total = sum(
       leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states)
     )
-    local = len(self.layout.devices) // jax.process_count()
+    count = len(self.layout.devices)
+    if self.layout.kind == "pmap":  # Of this process alone.
+      count //= jax.process_count()
     temporary = found.memory_analysis()
-    return total // local, getattr(temporary, "temp_size_in_bytes", 0)
+    return total // count, getattr(temporary, "temp_size_in_bytes", 0)
 
   def place(self, whole: Any) -> Any:
     """Arrays [M or filled up, ...] of the host on the devices."""

@@ -192,8 +192,7 @@ class Segment:
         ),
         "data_source": self._source.name, "split": "validation",
       } | figures[place])  # fmt: skip
-    if not alive.all():
-      rows = [{k: _finite(v) for k, v in row.items()} for row in rows]
+    rows = [{k: _finite(v) for k, v in row.items()} for row in rows]
     self._rows += rows
     if self._kept is None:
       return

@@ -55,7 +55,9 @@ def claim(config, folder: pathlib.Path) -> None:
       " other files and no config.json"
     )
   make_writable(folder)
-  path.write_text(json.dumps(ours, indent=2) + "\n")
+  partial = path.with_suffix(".partial")
+  partial.write_text(json.dumps(ours, indent=2) + "\n")
+  partial.replace(path)
 
 
 def read_config(folder: pathlib.Path) -> dict:

@@ -183,7 +183,8 @@ def layout(kind: str = "none", num_devices: int | None = None) -> Layout:
   """
   if kind not in KINDS:
     raise ValueError(f"parallel: expected one of {KINDS}, got {kind!r}")
-  devices = jax.devices()
+  # Of each process together: so pmap orders them, which takes them by itself.
+  devices = sorted(jax.devices(), key=lambda device: device.process_index)
   if kind == "none":
     if jax.process_count() > 1 or num_devices not in (None, 1):
       raise ValueError(

@@ -183,16 +183,17 @@ def skip_non_finite(train_step: Callable) -> Callable:
     train_step: ``(state, ...) -> (state, Metrics)``.
 
   Returns:
-    The same; where the loss or a new parameter is infinite or not a number,
-    all of the state but its step is as before, and the loss of the metrics is
-    NaN.
+    The same; where the loss or anything in the new state is infinite or not a
+    number, all of the state but its step is as before, and the loss of the
+    metrics is NaN.
   """
 
   def step(state, *others):
     after, metrics = train_step(state, *others)
     good = jnp.isfinite(metrics.loss)
-    for leaf in jax.tree.leaves(after.params):
-      good &= jnp.isfinite(leaf).all()
+    for leaf in jax.tree.leaves(after):
+      if jnp.issubdtype(leaf.dtype, jnp.inexact):
+        good &= jnp.isfinite(leaf).all()
     kept = jax.tree.map(lambda a, b: jnp.where(good, a, b), after, state)
     loss = jnp.where(good, metrics.loss, jnp.nan)
     return kept._replace(step=after.step), metrics._replace(loss=loss)
