@@ -119,6 +119,14 @@ def _check_data(folder, source, theirs) -> None:
     )
 
 
+def _restore(folder, state, source):
+  """What `checkpoints.restore` finds, of the same data."""
+  found = checkpoints.restore(folder, state)
+  if found is not None:
+    _check_data(folder, source, found[1].get("data"))
+  return found
+
+
 def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
   """A fresh run, or the one whose checkpoint lies in `folder`.
 
@@ -128,12 +136,10 @@ def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
   """
   built = build.build(config, view)
   state = build.init_state(config, built)
-  seconds, skipped, rows, found = 0.0, 0, [], None
-  if parallel.is_main():
-    found = checkpoints.restore(folder, state)
+  seconds, skipped, rows = 0.0, 0, []
+  found = parallel.on_main(lambda: _restore(folder, state, source))
   if found is not None:
     state, meta = jax.tree.map(jnp.asarray, found[0]), found[1]
-    _check_data(folder, source, meta.get("data"))
     seconds, skipped = meta["train_seconds"], meta.get("skipped", 0)
     rows = journal.read_rows(folder / "metrics.jsonl")
     rows = [row for row in rows if row["step"] <= int(state.step)]

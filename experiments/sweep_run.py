@@ -178,9 +178,8 @@ def run(sweep: Sweep, folder: pathlib.Path, texts, report=print) -> list[dict]:
     texts: ``field=values``, by which the folder knows it.
     report: told of progress.
   """
-  if parallel.is_main():
-    job.claim(folder, sweep.settings(texts))
-  else:
+  parallel.on_main(lambda: job.claim(folder, sweep.settings(texts)))
+  if not parallel.is_main():
     report = lambda line: None
   results, first = {}, 0
   metric = inputs.task(sweep.members[0].config).metric

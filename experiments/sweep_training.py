@@ -84,13 +84,8 @@ class Segment:
       ValueError, CheckpointError: a checkpoint of other data or members.
     """
     self._begin = first
-    if parallel.is_main():
-      states, first = self._restore(states, first)
-      self._folder.mkdir(parents=True, exist_ok=True)
-      text = "".join(json.dumps(row) + "\n" for row in self._rows)
-      journal.replace_text(self._folder / "metrics.jsonl", text)
-      self._kept = checkpoints.Checkpoints(self._folder, first, KEEP)
-    states, first = parallel.from_main((states, np.asarray(first)))
+    restored = parallel.on_main(lambda: self._restore(states, first))
+    states, first = parallel.from_main(restored or (states, np.asarray(first)))
     if first < last:
       states = self._train(states, int(first), last)
     if self._kept is not None:
@@ -98,21 +93,27 @@ class Segment:
     return End(states, self._rows, self._seconds)
 
   def _restore(self, states, first):
-    """(states, their step): of the newest checkpoint, or those given."""
+    """(states, their step): of the newest checkpoint, or those given.
+
+    Makes the folder ready to go on.
+    """
     found = checkpoints.restore(self._folder, states, self._report)
-    if found is None:
-      return states, first
-    states, meta = found
-    for name, ours in (("data", self._data), ("members", self._names)):
-      if meta.get(name) != ours:
-        raise ValueError(
-          f"workdir: the checkpoint in {self._folder} is of other {name}"
-        )
-    self._seconds, rows = meta["train_seconds"], self._folder / "metrics.jsonl"
-    self._rows = [
-      row for row in journal.read_rows(rows) if row["step"] <= meta["step"]
-    ]
-    return states, meta["step"]
+    path = self._folder / "metrics.jsonl"
+    if found is not None:
+      states, meta = found
+      for name, ours in (("data", self._data), ("members", self._names)):
+        if meta.get(name) != ours:
+          raise ValueError(
+            f"workdir: the checkpoint in {self._folder} is of other {name}"
+          )
+      self._seconds, first = meta["train_seconds"], meta["step"]
+      rows = journal.read_rows(path)
+      self._rows = [row for row in rows if row["step"] <= first]
+    self._folder.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row) + "\n" for row in self._rows)
+    journal.replace_text(path, text)
+    self._kept = checkpoints.Checkpoints(self._folder, first, KEEP)
+    return states, np.asarray(first)
 
   def _train(self, states, first, last):
     """The steps; the states at their end, of NumPy."""

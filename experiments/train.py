@@ -43,16 +43,13 @@ def run(config, folder: pathlib.Path) -> dict:
   for view in (config.view, config.baseline_view or config.view):
     build.build(config, view)
   source = inputs.load(config)
-  if parallel.is_main():
-    workdir.claim(config, folder)
+  parallel.on_main(lambda: workdir.claim(config, folder))
   runs = {
     view: loop.prepare(config, view, place, source)
     for view, place in workdir.places(config, folder).items()
   }
-  judge_params, summary = None, {}
-  if parallel.is_main():
-    announce(config, source, folder)
-    judge_params = inputs.judge(config, source)
+  summary = {}
+  judge_params = parallel.on_main(lambda: _begin(config, source, folder))
   for view, prepared in runs.items():
     runs[view] = loop.train(config, prepared, source, judge_params)
   if parallel.is_main():
@@ -62,6 +59,12 @@ def run(config, folder: pathlib.Path) -> dict:
     print(f"total {time.perf_counter() - start:.0f} s; results in {folder}")
   parallel.wait_for_all("end")
   return summary
+
+
+def _begin(config, source, folder):
+  """Says what comes; the judge's parameters."""
+  announce(config, source, folder)
+  return inputs.judge(config, source)
 
 
 def announce(config, source, folder: pathlib.Path) -> None:

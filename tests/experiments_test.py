@@ -111,34 +111,59 @@ def test_a_disk_that_is_full_is_told_of_and_training_goes_on(
   assert int(run.state.step) == 4 and len(run.rows) == 2
 
 
-def test_files_that_cannot_be_written_are_told_of(tmp_path):
-  """The system refuses all files over 128 kB, as a full disk would."""
+@pytest.mark.parametrize("limit, lost", [
+  (2**17, "checkpoint"),  # As little as a nearly full disk has.
+  (2**9, "metrics"),  # Not even the metrics.
+])  # fmt: skip
+def test_files_that_cannot_be_written_are_told_of(tmp_path, limit, lost):
+  """The system refuses all larger files from the training's begin on."""
   code = (
-    "import resource, runpy, sys;"
-    "resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, 2**17));"
-    "runpy.run_module('experiments.train', run_name='__main__')"
+    "import resource, runpy\n"
+    "from experiments import inputs\n"
+    "judge = inputs.judge\n"
+    "def limited(*arguments):\n"
+    "  found = judge(*arguments)\n"
+    f"  resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+    "  return found\n"
+    "inputs.judge = limited\n"
+    "runpy.run_module('experiments.train', run_name='__main__')\n"
   )
   fields = {
     "steps": 4, "eval_every": 2, "eval_samples": 1, "baseline_view": "",
     "num_steps": 10, "batch_size": 4,
   }  # fmt: skip
-  cache = dict(os.environ)
-  cache.pop("JAX_COMPILATION_CACHE_DIR")  # It can't be written to either.
+  environment = dict(os.environ, JAX_ENABLE_COMPILATION_CACHE="false")
   result = subprocess.run(
     [
       sys.executable, "-c", code, "--config=experiments/configs/smoke.py",
       f"--workdir={tmp_path / 'run'}",
       *(f"--config.{name}={value}" for name, value in fields.items()),
     ],
-    cwd=binaries.ROOT, capture_output=True, text=True, env=cache,
+    cwd=binaries.ROOT, capture_output=True, text=True, env=environment,
   )  # fmt: skip
-  assert result.returncode == 0, result.stderr[-2000:]
   assert result.stdout.count("checkpoint not written: ") == 2, result.stdout
   assert "[full] step 4/4" in result.stdout
-  assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 2
   names = [p.name for p in (tmp_path / "run/checkpoints").iterdir()]
   assert not any(name.isdigit() for name in names)
-  assert (tmp_path / "run/summary.json").exists()
+  if lost == "checkpoint":
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 2
+    assert (tmp_path / "run/summary.json").exists()
+    return
+  assert result.stdout.count("metrics not written: [Errno 27]") == 2
+  assert "test, mnist_5k" not in result.stdout
+  last = result.stderr.strip().splitlines()[-1]
+  assert last.startswith("error: [Errno 27]")
+
+
+@pytest.mark.parametrize("step", [1, 2])  # An evaluation is after the second.
+def test_a_run_ends_after_any_step_that_it_is_asked_at(
+  tmp_path, monkeypatch, step
+):
+  monkeypatch.setattr(interruptions, "wanted", lambda now: now == step)
+  with pytest.raises(interruptions.InterruptedRunError, match="is saved"):
+    _train(_tiny(steps=6, eval_every=2), tmp_path / "run")
+  assert step + 1 in _saved(tmp_path / "run")
 
 
 @pytest.mark.parametrize("folder", ["/proc/none", "/dev/null/run"])

@@ -6,6 +6,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -161,3 +162,49 @@ def test_the_share_of_a_process_is_that_of_its_devices(monkeypatch):
   assert layout.share(np.arange(8)).tolist() == [0, 1, 6, 7]
   monkeypatch.setattr(jax, "process_index", lambda: 1)
   assert layout.share(np.arange(8)).tolist() == [2, 3, 4, 5]
+
+
+def _start_train(folder, port, index, *fields):
+  """Process `index` of two of `experiments.train`, two devices each."""
+  flags = "--xla_force_host_platform_device_count=2"
+  environment = dict(os.environ, JAX_PLATFORMS="cpu", PYTHONPATH=str(ROOT))
+  environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
+  return subprocess.Popen(
+    [
+      sys.executable, "-m", "experiments.train",
+      "--config=experiments/configs/smoke.py", "--config.parallel=mesh",
+      "--config.baseline_view=", "--config.batch_size=8",
+      "--config.num_steps=10", "--config.eval_samples=1", *fields,
+      f"--coordinator_address=localhost:{port}", "--num_processes=2",
+      f"--process_id={index}", f"--workdir={folder}",
+    ],
+    env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+  )  # fmt: skip
+
+
+def test_sigterm_ends_both_processes_after_the_same_step(tmp_path):
+  """Evaluations at every other step; the same command goes on."""
+  fields = "--config.steps=20000", "--config.eval_every=2"
+  port = _free_port()
+  both = [_start_train(tmp_path / "run", port, i, *fields) for i in range(2)]
+  while not any((tmp_path / "run/checkpoints").glob("[0-9]*")):
+    assert all(process.poll() is None for process in both)
+    time.sleep(0.05)
+  both[0].terminate()  # One of them is told; both have to end.
+  told = [process.communicate(timeout=200) for process in both]
+  assert [process.returncode for process in both] == [75, 75], told
+  steps = [int(p.name) for p in (tmp_path / "run/checkpoints").glob("[0-9]*")]
+  for _, errors in told:
+    assert f"asked to end at step {max(steps)}, which is saved" in errors
+
+
+def test_what_process_0_refuses_ends_the_other(tmp_path):
+  (tmp_path / "file").write_text("another's")
+  port = _free_port()
+  both = [_start_train(tmp_path, port, index) for index in range(2)]
+  told = [process.communicate(timeout=200)[1] for process in both]
+  assert [process.returncode for process in both] == [1, 1], told
+  assert "error: workdir: expected an empty folder" in told[0]
+  assert "error: process 0 ended with an error, which it tells" in told[1]
+  assert not any("Traceback" in text for text in told)

@@ -227,6 +227,43 @@ def test_a_sweep_that_was_ended_goes_on(whole, tmp_path, monkeypatch, moment):
   assert _csv(tmp_path) == _csv(whole[0])
 
 
+def test_a_member_that_skips_goes_on(monkeypatch):
+  """As `train` does: the step is counted, the state is kept, others follow."""
+  config = _tiny(non_finite="skip", steps=4)
+  sweep = sweep_run.Sweep(config, ["optimizer.learning_rate=1e-3,1e-2"])
+  source = inputs.load(config)
+
+  def spoilt(rows, keys, decode=source.decode):
+    batch = decode(rows, keys)
+    bad = (rows.labels == 7).all()  # Of a batch that is made up below.
+    return batch._replace(
+      targets=jax.numpy.where(bad, jax.numpy.nan, batch.targets)
+    )
+
+  program = sweep_program.Program(
+    sweep.members, source._replace(decode=spoilt), sweep.layout, "vmap"
+  )
+  given = program.given(sweep_training.training_key)
+  before = program.init()
+  kept = program.collect(before)
+  some = jax.tree.map(
+    lambda leaf: np.stack([leaf[:16]] * 2), source.rows("train")
+  )
+  bad = some._replace(labels=np.full_like(some.labels, 7))
+  states, metrics = program.step(before, bad, given, False)
+  assert np.isnan(metrics.loss).all() and states.alive.all()
+  for a, b in zip(
+    jax.tree.leaves(states.train.params), jax.tree.leaves(kept.train.params),
+    strict=True,
+  ):  # fmt: skip
+    np.testing.assert_array_equal(a, b)
+  states, metrics = program.step(states, some, given, False)
+  assert states.train.step.tolist() == [2, 2]
+  assert np.isfinite(metrics.loss).all()
+  with pytest.raises(AssertionError):
+    _close(states.train.params, kept.train.params)
+
+
 def test_another_sweep_is_refused_in_its_folder(whole):
   other = [*TEXTS[:2], "encoder.num_readout=2"]
   sweep = sweep_run.Sweep(_tiny(), other, halving=2)
@@ -258,6 +295,10 @@ def test_values():
   assert of("a", "log(1e-4, 1, 5)") == [1e-4, 1e-3, 1e-2, 0.1, 1.0]
   assert of("a", "range(0, 1, 3)") == [0.0, 0.5, 1.0]
   assert of("n", "range(0,9,4)") == [0, 3, 6, 9] and of("n", "4") == [4]
+  assert of("n", "range(20261124, 20261126, 3)") == [
+    20261124 + i for i in (0, 1, 2)
+  ]
+  assert of("n", "log(16, 1000, 4)") == [16, 63, 252, 1000]
   assert of("s", "full,rate") == ["full", "rate"]
   assert of("b", "true,False") == [True, False]
   for name, text, message in (
