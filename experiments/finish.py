@@ -89,10 +89,10 @@ def finish(config, source, judge_params, runs, folder, versions) -> dict:
     config, source, runs[config.view].seconds, figures[config.view],
     figures.get(config.baseline_view), versions,
   )  # fmt: skip
-  (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-  draw(config, source, runs, decoded, folder / "figures")
   for view, found in figures.items():
     print(f"test, {inputs.describe(config)}: {LABELS[view]}: {in_words(found)}")
+  (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+  draw(config, source, runs, decoded, folder / "figures")
   return summary
 
 

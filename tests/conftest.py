@@ -9,6 +9,9 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Tests of these go to one worker each: what they share takes long to make.
+TOGETHER = ("smoke_test.py", "parallel_test.py", "sweep_test.py",
+            "microscope_test.py")  # fmt: skip
 QUICK = "--xla_backend_optimization_level=0"
 
 
@@ -39,7 +42,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-  """Tests of the smoke run go first, to one worker: it is made once.
+  """Tests that share what takes long go first, to one worker: made once.
 
   xdist's own groups are no help: version 3.8 writes them into the ids of the
   tests, which can no longer be written in pytest 9.2, and says nothing.
@@ -49,6 +52,6 @@ def pytest_xdist_make_scheduler(config, log):
   class Scheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid):
       module = nodeid.split("::")[0]
-      return module if module.endswith("smoke_test.py") else nodeid
+      return module if module.endswith(TOGETHER) else nodeid
 
   return Scheduling(config, log)
