@@ -75,6 +75,22 @@ def test_trains_that_say_nothing(spikes, told):
   assert found.share is None and found.statement.startswith(told)
 
 
+def test_counts_stand_for_trains_where_these_overfit():
+  """A rate code, a quarter of its cells of chance, few examples."""
+
+  def noisy(labels, seed):
+    generator, spikes = np.random.default_rng(seed), _rate(labels, seed)
+    chance = generator.random(spikes.shape) < 0.25
+    return np.where(chance, generator.integers(0, 2, spikes.shape), spikes)
+
+  train, test = _labels(300, 0), _labels(800, 9)
+  found = timing.timing_share(
+    (noisy(train, 0), train), (noisy(test, 9), test), steps=200
+  )
+  assert found.intact is found.counts and found.share == 0.0
+  assert found.counts.bits > 1.0
+
+
 def test_trains_of_chance_give_no_share():
   train, test = _labels(600, 0), _labels(600, 1)
   random = lambda seed: np.random.default_rng(seed).integers(0, 2, (600, T, N))

@@ -33,12 +33,14 @@ class Probe(NamedTuple):
     bits: (1), of H(label) among the test examples.
     standard_error: of `bits` over test examples.
     accuracy: share of right labels.
+    held_out_loss: cross-entropy on the held-out fitting examples, bits.
     gains: bits of every test example, [M]; their mean is `bits`.
   """
 
   bits: float
   standard_error: float
   accuracy: float
+  held_out_loss: float
   gains: np.ndarray
 
 
@@ -134,7 +136,8 @@ def fit(
   held = jax.vmap(losses, in_axes=(0, None, None))(
     states, scaled(x[some]), jnp.asarray(y[some])
   )[0]
-  best = int(jnp.argmin(jnp.mean(held, axis=1)))
+  held = np.asarray(jnp.mean(held, axis=1), np.float64)
+  best = int(held.argmin())
   params = jax.tree.map(lambda leaf: leaf[best], states)
   nats, logits = losses(params, scaled(x_test), jnp.asarray(y_test))
   shares = np.bincount(y_test, minlength=classes) / len(y_test)
@@ -144,5 +147,6 @@ def fit(
     float(gains.mean()),
     float(gains.std(ddof=1) / np.sqrt(len(gains))),
     float((np.asarray(logits).argmax(1) == y_test).mean()),
+    float(held[best] / np.log(2)),
     gains,
   )
