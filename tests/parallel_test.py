@@ -1,8 +1,10 @@
 """One device against several, pmap against mesh, one process against two."""
 
+import contextlib
 import json
 import os
 import pathlib
+import random
 import socket
 import subprocess
 import sys
@@ -116,9 +118,12 @@ def test_rules_differ(trained):
 
 
 def _free_port():
-  with socket.socket() as taken:
-    taken.bind(("localhost", 0))
-    return taken.getsockname()[1]
+  """Below those that systems give to clients, which could take it meanwhile."""
+  while True:
+    port = random.randrange(20_000, 30_000)
+    with socket.socket() as taken, contextlib.suppress(OSError):
+      taken.bind(("localhost", port))
+      return port
 
 
 def test_two_processes_are_one(trained, tmp_path):
@@ -189,7 +194,8 @@ def test_sigterm_ends_both_processes_after_the_same_step(tmp_path):
   port = _free_port()
   both = [_start_train(tmp_path / "run", port, i, *fields) for i in range(2)]
   while not any((tmp_path / "run/checkpoints").glob("[0-9]*")):
-    assert all(process.poll() is None for process in both)
+    for process in both:
+      assert process.poll() is None, process.communicate()[1][-3000:]
     time.sleep(0.05)
   both[0].terminate()  # One of them is told; both have to end.
   told = [process.communicate(timeout=200) for process in both]
