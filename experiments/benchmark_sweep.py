@@ -16,7 +16,6 @@ import jax
 from absl import app, flags
 
 from experiments import build, inputs, loop, options, sweep_program, sweep_run
-from experiments import sweep_training as training
 from timedecode.datasets import feed
 
 
@@ -41,7 +40,7 @@ def together(config, source, count: int, way: str):
   texts = [f"seed={','.join(map(str, range(count)))}"]
   sweep = sweep_run.Sweep(config, texts, together=way)
   program = sweep.program(sweep.members)
-  states, given = program.init(), program.given(training.training_key)
+  states, given = program.init(), program.given(inputs.training_key)
   batches = feed.batches(source.rows("train"), config.batch_size, program.seeds)
 
   def run(steps):

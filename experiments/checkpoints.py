@@ -101,6 +101,11 @@ def _mend_metrics(place: pathlib.Path) -> None:
       path.write_text('{"metric": -Infinity}')
 
 
+def _tell(report: Callable[[str], None], error: Exception) -> None:
+  told = " ".join(str(error).split())[:300]
+  report(f"checkpoint not written: {told}")
+
+
 def _set_aside(place: pathlib.Path) -> None:
   """Renames a step that is not gone on from: nothing is lost by an error."""
   aside = place.with_name(f"{place.name}.aside")
@@ -173,6 +178,45 @@ class Checkpoints:
       state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)
     )
     self._manager.save(step, args=args, metrics={"metric": float(metric)})
+
+  def try_save(
+    self, step: int, state: Any, meta: dict, report, metric: float = -np.inf
+  ) -> bool:
+    """`save` that tells of a failure and is not the end of a run.
+
+    A failure may be of the save before, in the background: this one is then
+    tried again.
+
+    Args:
+      step: as the others, of `save`.
+      state: as above.
+      meta: as above.
+      report: told of what was not written.
+      metric: as above.
+
+    Returns:
+      Whether it was begun.
+    """
+    lost, begun = None, False
+    for _ in range(2):
+      try:
+        self.save(step, state, meta, metric)
+        begun = True
+        break
+      except Exception as error:  # Of all kinds, Orbax' own among them.
+        lost = error
+    if lost is not None:
+      _tell(report, lost)
+    return begun
+
+  def try_wait(self, report, close: bool = False) -> bool:
+    """`wait`, or `close`, that tells of a failure; whether there was none."""
+    try:
+      self.close() if close else self.wait()
+    except Exception as error:
+      _tell(report, error)
+      return False
+    return True
 
   def wait(self) -> None:
     """Returns when all that was saved is on disk."""

@@ -27,7 +27,7 @@ FIGURES = (  # Of the summary, where the task has them.
 
 def judge_test(config, source, judge_params, run):
   """Test figures with `eval_samples` samples of y; also what was decoded."""
-  key = jax.random.key(config.seed + 2)
+  key = inputs.test_key(config.seed)
   return run.evaluate(
     judge_params, run.state.params, source.rows("test"), key,
     config.eval_samples,

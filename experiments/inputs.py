@@ -182,6 +182,21 @@ def judge(config, source: sources.Source) -> Any:
   return judge_lib.load_or_train(data, folder, config.judge_epochs).params
 
 
+def training_key(seed: int) -> jax.Array:
+  """Root of a run's random numbers in training."""
+  return jax.random.split(jax.random.key(seed + 1))[0]
+
+
+def validation_key(seed: int) -> jax.Array:
+  """Of its evaluations on validation."""
+  return jax.random.split(jax.random.key(seed + 1))[1]
+
+
+def test_key(seed: int) -> jax.Array:
+  """Of its figures on the test set."""
+  return jax.random.key(seed + 2)
+
+
 def example_keys(
   key: jax.Array, batch_size: int, axis_name: str | None = None
 ) -> jax.Array:

@@ -64,6 +64,20 @@ def read_rows(path: pathlib.Path) -> list[dict]:
   return [json.loads(line) for line in lines[:-1]]
 
 
+def write_rows(path: pathlib.Path, rows: list[dict], report) -> None:
+  """All rows anew: what could not be written before is written now.
+
+  Args:
+    path: of the metrics file.
+    rows: a line each.
+    report: told if they can't be written, which is not the end of a run.
+  """
+  try:
+    replace_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+  except OSError as error:
+    report(f"metrics not written: {error}")
+
+
 def digests(source) -> dict[str, str]:
   """Split -> digest of its rows."""
   return {name: sources.digest(rows) for name, rows in source.splits.items()}
@@ -79,7 +93,7 @@ class Journal:
     self._config, self._run, self._source = config, run, source
     self._judge_params, self._report = judge_params, report
     self._data = digests(source)
-    self._key = jax.random.split(jax.random.key(config.seed + 1))[1]
+    self._key = inputs.validation_key(config.seed)
     self._before = 0.0, run.seconds  # Seconds waited, and of training.
     self.skipped, self._in_a_row, self._pending = run.skipped, 0, None
     self.rows = run.rows
@@ -93,12 +107,7 @@ class Journal:
     self._write_rows()
 
   def _write_rows(self) -> None:
-    """All rows anew: what could not be written before is written now."""
-    text = "".join(json.dumps(row) + "\n" for row in self.rows)
-    try:
-      replace_text(self._path, text)
-    except OSError as error:
-      self._report(f"[{self._run.view}] metrics not written: {error}")
+    write_rows(self._path, self.rows, self._told)
 
   def since(self, waited: float, seconds: float) -> None:
     """Where the share of waiting begins to count."""
@@ -125,31 +134,16 @@ class Journal:
       self._report(f"[{self._run.view}] step {step} is not finite: skipped")
 
   def _save(self, step, state, seconds, metric=-np.inf) -> bool:
-    """Begins a checkpoint; one that fails is told of and is not the end.
-
-    A failure may be of the one before, in the background: this one is then
-    tried again. Returns whether it was begun.
-    """
+    """Begins a checkpoint; whether it was begun."""
     self._saved = time.monotonic()
     meta = {
       "view": self._run.view, "step": step, "seed": self._config.seed,
       "train_seconds": seconds, "data": self._data, "skipped": self.skipped,
     }  # fmt: skip
-    lost, begun = None, False
-    for _ in range(2):
-      try:
-        self._checkpoints.save(step, state, meta, metric)
-        begun = True
-        break
-      except Exception as error:  # Of all kinds, Orbax' own among them.
-        lost = error
-    if lost is not None:
-      self._report_lost(lost)
-    return begun
+    return self._checkpoints.try_save(step, state, meta, self._told, metric)
 
-  def _report_lost(self, error: Exception) -> None:
-    told = " ".join(str(error).split())[:300]
-    self._report(f"[{self._run.view}] checkpoint not written: {told}")
+  def _told(self, text: str) -> None:
+    self._report(f"[{self._run.view}] {text}")
 
   def save(self, state, seconds: float, now: bool) -> bool:
     """A checkpoint between evaluations, if it is time, or at once.
@@ -168,23 +162,12 @@ class Journal:
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(state.params)):
       _stop(step, np.nan, self.rows, self._run.folder)
     begun = self._save(step, state, seconds)
-    if not now:
-      return begun
-    try:
-      self._checkpoints.wait()
-    except Exception as error:
-      self._report_lost(error)
-      return False
-    return begun
+    return begun and (not now or self._checkpoints.try_wait(self._told))
 
   def close(self) -> None:
     """Returns when everything is on disk, or was told not to be."""
-    if self._checkpoints is None:
-      return
-    try:
-      self._checkpoints.close()
-    except Exception as error:  # The run's results are still to be written.
-      self._report_lost(error)
+    if self._checkpoints is not None:
+      self._checkpoints.try_wait(self._told, close=True)
 
   def keep(self, state, metrics_, seconds: float, waited: float) -> None:
     """Evaluates the state on validation; writes a line and a checkpoint."""

@@ -154,7 +154,7 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
   kept = journal.Journal(config, run, source, judge_params, report)
   skip = config.non_finite == "skip"
   step_function = make_step(source, run.built, layout, skip)
-  key = layout.replicate(jax.random.split(jax.random.key(config.seed + 1))[0])
+  key = layout.replicate(inputs.training_key(config.seed))
   timer, state = Timer(run.seconds), layout.replicate(run.state)
   batches = feed.batches(
     source.rows("train"), config.batch_size, config.seed, first,

@@ -1,5 +1,6 @@
 """Decoders of given trains for `microscope`: judged, and trained anew."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -98,7 +99,7 @@ class Decoding:
     optimizer = optax.adam(rate)
     spikes, targets = map(jnp.asarray, (train.spikes, train.targets))
 
-    def loss(params, rows, keys):
+    def loss(params, spikes, targets, rows, keys):
       some = spikes[rows]
       if change is not None:
         some = jax.vmap(change)(some, keys)
@@ -107,15 +108,19 @@ class Decoding:
       )
       return jnp.mean(jax.vmap(self._loss)(outputs, targets[rows]))
 
-    def step(carry, key):
+    def step(data, carry, key):
       params, state = carry
       key_rows, key_change = jax.random.split(key)
-      rows = jax.random.randint(key_rows, (AT_ONCE,), 0, len(spikes))
+      rows = jax.random.randint(key_rows, (AT_ONCE,), 0, len(data[0]))
       keys = jax.random.split(key_change, AT_ONCE)
-      gradients = jax.grad(loss)(params, rows, keys)
+      gradients = jax.grad(loss)(params, *data, rows, keys)
       updates, state = optimizer.update(gradients, state)
       return (optax.apply_updates(params, updates), state), None
 
     keys = jax.random.split(jax.random.fold_in(key, 1), RETRAINING_STEPS)
-    scan = jax.jit(lambda carry: jax.lax.scan(step, carry, keys)[0][0])
-    return scan((params, optimizer.init(params)))
+    scan = jax.jit(  # Of arguments: constants would be compiled in.
+      lambda data, carry, keys: jax.lax.scan(
+        functools.partial(step, data), carry, keys
+      )[0][0]
+    )
+    return scan((spikes, targets), (params, optimizer.init(params)), keys)

@@ -32,7 +32,7 @@ class Trains(NamedTuple):
   Attributes:
     inputs: x, [M, T, D].
     hidden: spikes of the first hidden layer, [M, T, H]; [M, T, 0] without one.
-    hidden_counts: spikes of every hidden layer per example, [L].
+    hidden_counts: spikes of every hidden layer, [M, L].
     spikes, logits: of the readout, [M, T, N].
     targets: what the decoder is to say, [M, ...].
     labels: [M].
@@ -58,10 +58,11 @@ def make_sampler(source, model):
     run = functools.partial(model.encoder.sample, params.encoder)
     found = jax.vmap(run, in_axes=(1, 0))(batch.inputs, halves[:, 1])
     flat = lambda x: x.reshape(*x.shape[:2], -1)
-    counts = [jnp.mean(jnp.sum(flat(h), (1, 2))) for h in found.hidden]
+    counts = [jnp.sum(flat(h), (1, 2)) for h in found.hidden]
+    counts = jnp.stack(counts, 1) if counts else jnp.zeros((len(keys), 0))
     some = flat(found.hidden[0]) if found.hidden else found.spikes[..., :0]
     return Trains(
-      flat(jnp.moveaxis(batch.inputs, 1, 0)), some, jnp.array(counts),
+      flat(jnp.moveaxis(batch.inputs, 1, 0)), some, counts,
       found.spikes, found.logits, batch.targets, batch.labels,
     )  # fmt: skip
 
@@ -79,10 +80,8 @@ def sample_trains(sample, params, rows, key, count: int) -> Trains:
       jax.random.fold_in(key, start),
     )  # fmt: skip
     parts.append(jax.tree.map(np.asarray, some))
-  joined = Trains(*map(np.concatenate, zip(*parts, strict=True)))
-  whole = Trains(*(part[:count] for part in joined))
-  counts = np.stack([part.hidden_counts for part in parts]).mean(0)
-  return whole._replace(hidden_counts=counts)
+  joined = map(np.concatenate, zip(*parts, strict=True))
+  return Trains(*(part[:count] for part in joined))
 
 
 def curves(
@@ -147,7 +146,7 @@ def cost(config, trains: Trains) -> operations.Operations | None:
     return None
   widths = [*config.encoder.hidden, config.encoder.num_readout]
   per_example = lambda x: float(x.sum((1, 2)).mean())
-  spikes = [per_example(trains.inputs), *map(float, trains.hidden_counts)]
+  spikes = [per_example(trains.inputs), *trains.hidden_counts.mean(0)]
   sizes = [trains.inputs.shape[-1], *config.encoder.hidden]
   return operations.count(spikes, sizes, widths, trains.inputs.shape[1])
 

@@ -204,7 +204,7 @@ def run(sweep: Sweep, folder: pathlib.Path, texts, report=print) -> list[dict]:
           del places[number]
     first = steps
   for place in places.values():
-    _test(sweep, place, results, report)
+    _test(sweep, place, results)
   ordered = [results[member.name] for member in sweep.members]
   if parallel.is_main():
     ends = {
@@ -240,13 +240,13 @@ def _end(sweep, place: _Place, at: int) -> sweep_report.End:
   )
 
 
-def _test(sweep, place, results, report) -> None:
+def _test(sweep, place, results) -> None:
   """Figures on the test set of all that came to the end and are finite."""
   source, judge_params = sweep.source(place.members[0])
   program, config = sweep.program(place.members), place.members[0].config
   figures = program.evaluate(
     program.place(place.states), judge_params, source.rows("test"),
-    lambda seed: jax.random.key(seed + 2), config.eval_samples,
+    inputs.test_key, config.eval_samples,
   )  # fmt: skip
   for member, found in zip(place.members, figures, strict=True):
     if results[member.name]["status"] == "finished":

@@ -4,7 +4,6 @@ A segment has a folder of its own: `checkpoints` of the states of all members,
 and metrics.jsonl with a line per member and evaluation on validation.
 """
 
-import json
 import pathlib
 import time
 from typing import Any, NamedTuple
@@ -26,22 +25,10 @@ class End(NamedTuple):
   Attributes:
     states: `sweep_program.MemberState` of NumPy, [M, ...].
     rows: of all evaluations in the segment, those of one after the other.
-    seconds: of training in this segment.
   """
 
   states: Any
   rows: list[dict]
-  seconds: float
-
-
-def training_key(seed: int) -> jax.Array:
-  """Root of a run's random numbers in training, as in `loop`."""
-  return jax.random.split(jax.random.key(seed + 1))[0]
-
-
-def validation_key(seed: int) -> jax.Array:
-  """Of its evaluations on validation, as in `journal`."""
-  return jax.random.split(jax.random.key(seed + 1))[1]
 
 
 def _finite(value: Any) -> Any:
@@ -88,9 +75,8 @@ class Segment:
     states, first = parallel.from_main(restored or (states, np.asarray(first)))
     if first < last:
       states = self._train(states, int(first), last)
-    if self._kept is not None:
-      self._kept.close()
-    return End(states, self._rows, self._seconds)
+    self._close()
+    return End(states, self._rows)
 
   def _restore(self, states, first):
     """(states, their step): of the newest checkpoint, or those given.
@@ -110,20 +96,19 @@ class Segment:
       rows = journal.read_rows(path)
       self._rows = [row for row in rows if row["step"] <= first]
     self._folder.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row) + "\n" for row in self._rows)
-    journal.replace_text(path, text)
+    journal.write_rows(path, self._rows, self._report)
     self._kept = checkpoints.Checkpoints(self._folder, first, KEEP)
     return states, np.asarray(first)
 
   def _train(self, states, first, last):
     """The steps; the states at their end, of NumPy."""
     config, program = self._config, self._program
-    states, given = program.place(states), program.given(training_key)
+    states, given = program.place(states), program.given(inputs.training_key)
     batches = feed.batches(
       self._source.rows("train"), config.batch_size, program.seeds, first,
       last, config.data.device_bytes, program.layout,
     )  # fmt: skip
-    saved = begun = time.monotonic()
+    late = begun = time.monotonic()
     before, pending = self._seconds, None
     with batches:
       for step, batch in batches:
@@ -135,50 +120,49 @@ class Segment:
           begun = time.monotonic()
         stop = interruptions.wanted(step)
         now = done % config.eval_every == 0 or done == last
-        if not (now or stop or self._is_late(saved)):
+        if not (now or stop or self._is_late(late)):
           continue
         jax.block_until_ready(metrics)
         self._seconds = before + time.monotonic() - begun
         if now:
           self._evaluate(states, program.collect(metrics), done, last)
-        self._save(states, done)
+        saved = self._save(states, done)
         if stop:
-          self._close()
-          raise interruptions.InterruptedRunError(done)
+          saved = self._close() and saved
+          raise interruptions.InterruptedRunError(done, saved)
         # Neither evaluations nor saves are training.
         before, begun = self._seconds, time.monotonic()
-        saved = begun
+        late = begun
     return program.collect(states)
 
-  def _close(self):
-    if self._kept is not None:
-      self._kept.close()
+  def _close(self) -> bool:
+    """Waits for the last checkpoint; whether it is on disk."""
+    if self._kept is None:
+      return True
+    return self._kept.try_wait(self._report, close=True)
 
-  def _is_late(self, saved: float) -> bool:
+  def _is_late(self, since: float) -> bool:
     """Whether to save between evaluations; several processes don't."""
     every = self._config.checkpoint_seconds
     alone = jax.process_count() == 1
-    return alone and every > 0 and time.monotonic() - saved > every
+    return alone and every > 0 and time.monotonic() - since > every
 
-  def _save(self, states, step) -> None:
+  def _save(self, states, step) -> bool:
+    """Begins a checkpoint; whether it was begun."""
     whole = self._program.collect(states)
     if self._kept is None:
-      return
+      return True
     meta = {
       "step": step, "members": self._names, "data": self._data,
       "train_seconds": self._seconds,
     }  # fmt: skip
-    try:
-      self._kept.save(step, whole, meta)
-    except Exception as error:  # Of this one, or of the one before.
-      told = " ".join(str(error).split())[:300]
-      self._report(f"{self._folder}: checkpoint not written: {told}")
+    return self._kept.try_save(step, whole, meta, self._report)
 
   def _evaluate(self, states, metrics, step, last) -> None:
     """A line per member; one that is not finite keeps what it had before."""
     figures = self._program.evaluate(
       states, self._judge_params, self._source.rows("validation"),
-      validation_key,
+      inputs.validation_key,
     )  # fmt: skip
     alive = self._program.collect(states.alive)
     steps = self._program.collect(states.train.step)
@@ -197,8 +181,7 @@ class Segment:
     self._rows += rows
     if self._kept is None:
       return
-    with (self._folder / "metrics.jsonl").open("a") as file:
-      file.writelines(json.dumps(row) + "\n" for row in rows)
+    journal.write_rows(self._folder / "metrics.jsonl", self._rows, self._report)
     self._report(self._progress(rows, step, last))
 
   def _progress(self, rows, step, last) -> str:

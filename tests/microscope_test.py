@@ -78,6 +78,19 @@ def test_intact_trains_are_judged_as_the_evaluator_does(run, seen):
   )
 
 
+def test_hidden_spikes_are_counted_once_each(run):
+  """Also of a number of examples that fills no whole batches."""
+  _, model, source, _ = run
+  sample = measure.make_sampler(source, model.built.model)
+  trains = measure.sample_trains(
+    sample, model.state.params, source.rows("test"), jax.random.key(9), 130
+  )
+  assert trains.hidden_counts.shape == (130, 1) and trains.hidden.any()
+  np.testing.assert_array_equal(
+    trains.hidden_counts[:, 0], trains.hidden.sum((1, 2))
+  )
+
+
 def test_what_changes_nothing_changes_no_figure(seen):
   found, _ = seen
   figures = lambda p: {k: p[k] for k in microscope_decoding.Quality._fields}

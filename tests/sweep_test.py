@@ -20,7 +20,6 @@ from experiments import (
   sweep_plan,
   sweep_program,
   sweep_run,
-  sweep_training,
 )
 from experiments.configs import smoke
 from timedecode.datasets import feed
@@ -64,7 +63,7 @@ RULES = {
 def _alone(config, source, steps):
   built = build.build(config, config.view)
   state, step = build.init_state(config, built), loop.make_step(source, built)
-  key = sweep_training.training_key(config.seed)
+  key = inputs.training_key(config.seed)
   with feed.batches(
     source.rows("train"), config.batch_size, config.seed, 0, steps
   ) as batches:
@@ -82,14 +81,14 @@ def test_a_member_is_the_same_run_made_alone(rule, together):
   sweep = sweep_run.Sweep(config, texts, together=together)
   (group,), source = sweep.groups, inputs.load(config)
   program, judge = sweep.program(group.members), binaries.judge_params(config)
-  states, given = program.init(), program.given(sweep_training.training_key)
+  states, given = program.init(), program.given(inputs.training_key)
   with feed.batches(
     source.rows("train"), config.batch_size, program.seeds, 0, 20,
     config.data.device_bytes, program.layout,
   ) as batches:  # fmt: skip
     for _, batch in batches:
       states, metrics = program.step(states, batch, given, False)
-  key, rows = sweep_training.validation_key, source.rows("validation")
+  key, rows = inputs.validation_key, source.rows("validation")
   figures = program.evaluate(states, judge, rows, key, 2)
   states, ends = program.collect(states), set()
   assert states.alive.all() and len(group.members) >= 4
@@ -243,7 +242,7 @@ def test_a_member_that_skips_goes_on(monkeypatch):
   program = sweep_program.Program(
     sweep.members, source._replace(decode=spoilt), sweep.layout, "vmap"
   )
-  given = program.given(sweep_training.training_key)
+  given = program.given(inputs.training_key)
   before = program.init()
   kept = program.collect(before)
   some = jax.tree.map(
@@ -276,7 +275,7 @@ def test_members_share_one_compilation():
   config = _tiny()
   sweep = sweep_run.Sweep(config, ["seed=range(0, 15, 16)"])
   program, source = sweep.program(sweep.members), inputs.load(config)
-  states, key = program.init(), sweep_training.training_key
+  states, key = program.init(), inputs.training_key
   for first in (0, 3):
     with feed.batches(
       source.rows("train"), config.batch_size, program.seeds, first, first + 3
