@@ -17,23 +17,19 @@ import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
-from experiments import evaluate, finish, inputs, priors
-from timedecode.datasets import sources
+from experiments import evaluate, finish, inputs, trains
 
 PERPLEXITY = 30.0
-_AT_ONCE = 100
 
 
-def trains(config, run, source, count: int) -> tuple[np.ndarray, np.ndarray]:
+def sample(config, run, source, count: int) -> tuple[np.ndarray, np.ndarray]:
   """(y [M, T, N_y], labels [M]) of the first M test examples."""
-  sample = priors.make_sampler(source, run.built.model)
-  rows = sources.gather(source.rows("test"), slice(count))
-  parts = []
-  for start in range(0, len(rows.labels), _AT_ONCE):
-    some = sources.gather(rows, slice(start, start + _AT_ONCE))
-    key = jax.random.fold_in(jax.random.key(config.seed + 5), start)
-    parts.append(np.asarray(sample(run.state.params, some, key)[0]))
-  return np.concatenate(parts), rows.labels
+  found = trains.draw(
+    trains.make_sampler(source, run.built.model, ("spikes", "labels")),
+    run.state.params,
+    source.rows("test"), jax.random.key(config.seed + 5), count,
+  )  # fmt: skip
+  return found.spikes, found.labels
 
 
 def measure(spikes: np.ndarray, labels: np.ndarray) -> tuple[dict, np.ndarray]:
@@ -97,7 +93,7 @@ def main(argv):
     for place in flags.FLAGS.runs:
       config, runs, source = evaluate.load(pathlib.Path(place))
       for view, run in runs.items():
-        spikes, labels = trains(config, run, source, flags.FLAGS.examples)
+        spikes, labels = sample(config, run, source, flags.FLAGS.examples)
         scores, embedded = measure(spikes, labels)
         title = (
           f"{finish.LABELS[view]}, {config.encoder.num_readout} neurons, seed"

@@ -41,6 +41,7 @@ from experiments import (
   priors,
 )
 from experiments import microscope_measure as measure
+from experiments import trains as trains_lib
 from timedecode import information, receptive_fields, spike_statistics, timing
 
 PRIOR_STEPS = 400
@@ -113,9 +114,9 @@ def share_of_times(train, test) -> dict:
 
 def look(config, run, source, judge_params, count: int) -> tuple[dict, dict]:
   """(figures for JSON, arrays for pictures) of a run."""
-  sample = measure.make_sampler(source, run.built.model)
+  sample = trains_lib.make_sampler(source, run.built.model)
   params, keys = run.state.params, jax.random.split(jax.random.key(config.seed))
-  draw = lambda split, key, most: measure.sample_trains(
+  draw = lambda split, key, most: trains_lib.draw(
     sample, params, source.rows(split), key, most
   )
   train = draw("train", keys[0], 4 * count)

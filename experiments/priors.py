@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from experiments import build, evaluate, inputs, options
+from experiments import build, evaluate, options, trains
 from timedecode import bottleneck, datasets, metrics, priors
 from timedecode.datasets import sources
 
@@ -25,21 +25,6 @@ DRAWS = flags.DEFINE_integer("prior_draws", 4, "Samples of y per image.", 1)
 STEPS = flags.DEFINE_integer("prior_steps", 1500, "Steps of each fit.", 1)
 BATCH = flags.DEFINE_integer("prior_batch", 100, "Images per step.", 1)
 _RATE = 1e-2  # Learning rate at the first step; it decays to 0.
-
-
-def make_sampler(source, model):
-  """``sample(params, rows, key) -> (spikes, logits)``, each [B, T, N_y]."""
-
-  @jax.jit
-  def sample(params, rows, key):
-    keys = inputs.example_keys(key, len(rows.labels))
-    halves = jax.vmap(jax.random.split)(keys)
-    batch = source.decode(rows, halves[:, 0])
-    run = functools.partial(model.encoder.sample, params.encoder)
-    found = jax.vmap(run, in_axes=(1, 0))(batch.inputs, halves[:, 1])
-    return found.spikes, found.logits
-
-  return sample
 
 
 def make_bound(prior):
@@ -78,23 +63,27 @@ def draw(sample, rows, key, num_draws):
     for index in range(num_draws)
     for start in range(0, len(rows.labels), BATCH.value)
   ]
-  trains = [
+  found = [
     sample(
       sources.gather(rows, slice(start, start + BATCH.value)),
       jax.random.fold_in(jax.random.fold_in(key, index), start),
     )
     for index, start in places
   ]
-  return tuple(map(jnp.concatenate, zip(*trains, strict=True)))
+  return tuple(
+    jnp.concatenate([getattr(part, name) for part in found])
+    for name in ("spikes", "logits")
+  )
 
 
 def run(folder: pathlib.Path) -> dict:
   """Prior -> mean bound on the test images in bits, and of the difference to
   the prior before (the same trains) mean and standard error."""
   config, runs, source = evaluate.load(folder)
-  trained = runs[config.view]
+  trained, fields = runs[config.view], ("spikes", "logits")
   sample = functools.partial(
-    make_sampler(source, trained.built.model), trained.state.params
+    trains.make_sampler(source, trained.built.model, fields),
+    trained.state.params,
   )
   keys = jax.random.split(jax.random.key(config.seed + 4))
   train = draw(sample, source.rows("train"), keys[0], DRAWS.value)

@@ -20,6 +20,18 @@ def seedless(result) -> tuple:
   return tuple((k, v) for k, v in result["values"].items() if k != "seed")
 
 
+def _finish(figure, axis, title: str, legend: bool) -> None:
+  """What both pictures share: axes, grid, legend, title."""
+  axis.set(
+    xlabel="information bound (bits per example)",
+    ylabel="distortion (nats per example)",
+  )
+  axis.grid(alpha=0.3)
+  if legend:
+    axis.legend(fontsize="x-small")
+  figure.suptitle(title, fontsize="medium")
+
+
 def rate_distortion(results: list[dict], title: str) -> Figure:
   """Distortion against information on the test set, means over seeds.
 
@@ -57,14 +69,7 @@ def rate_distortion(results: list[dict], title: str) -> Figure:
           f"β = {cell(beta)}", place, xytext=(4, 4),
           textcoords="offset points", fontsize="x-small",
         )  # fmt: skip
-  axis.set(
-    xlabel="information bound (bits per example)",
-    ylabel="distortion (nats per example)",
-  )
-  axis.grid(alpha=0.3)
-  if 1 < len(series) <= 24:
-    axis.legend(fontsize="x-small")
-  figure.suptitle(title, fontsize="medium")
+  _finish(figure, axis, title, 1 < len(series) <= 24)
   return figure
 
 
@@ -88,13 +93,6 @@ def information_plane(ends: list, title: str) -> Figure:
       label=end.member.name,
     )  # fmt: skip
     axis.plot(x[-1:], y[-1:], color=colour, marker="o", markersize=7)
-  axis.invert_yaxis()
-  axis.set(
-    xlabel="information bound (bits per example)",
-    ylabel="distortion (nats per example), less is up",
-  )
-  axis.grid(alpha=0.3)
-  if 1 < len(ends) <= 16:
-    axis.legend(fontsize="x-small")
-  figure.suptitle(title, fontsize="medium")
+  axis.invert_yaxis()  # Less is up.
+  _finish(figure, axis, title, 1 < len(ends) <= 16)
   return figure

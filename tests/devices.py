@@ -19,22 +19,18 @@ os.environ["XLA_FLAGS"] = (
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
+import tiny  # noqa: E402
 
 from experiments import build, checks, inputs, loop, sweep_run  # noqa: E402
-from experiments.configs import smoke  # noqa: E402
 
 STEPS = 20
 
 
 def configuration(fields):
   """A tiny model, batch of 16."""
-  config = smoke.get_config()
-  config.update({
-    "steps": STEPS, "batch_size": 16, "num_steps": 10, "eval_every": STEPS,
-    "eval_samples": 1, "baseline_view": "", "decoder_width": 8,
-  })  # fmt: skip
-  config.encoder.hidden, config.encoder.num_readout = (6,), 3
-  config.update_from_flattened_dict(fields)
+  config = tiny.configuration(**{
+    "steps": STEPS, "batch_size": 16, "eval_every": STEPS
+  } | fields)  # fmt: skip
   checks.validate(config)
   return config
 

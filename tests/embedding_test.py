@@ -51,7 +51,7 @@ def test_trains_are_of_the_encoder(tmp_path):
   built, source = build.build(config, "full"), inputs.load(config)
   state = build.init_state(config, built)
   run = type("Run", (), {"built": built, "state": state})
-  spikes, labels = embedding.trains(config, run, source, 6)
+  spikes, labels = embedding.sample(config, run, source, 6)
   rows = source.rows("test")
   np.testing.assert_array_equal(labels, rows.labels[:6])
   assert spikes.shape == (6, 4, 3) and set(np.unique(spikes)) <= {0.0, 1.0}

@@ -12,6 +12,7 @@ import binaries
 import jax
 import numpy as np
 import pytest
+import tiny
 
 from experiments import (
   build,
@@ -40,16 +41,7 @@ from timedecode.datasets import sources
 
 
 def _tiny(**fields):
-  config = smoke.get_config()
-  config.update({
-    "steps": 4, "batch_size": 4, "num_steps": 10, "eval_every": 2,
-    "eval_samples": 1, "baseline_view": "", "decoder_width": 8,
-  })  # fmt: skip
-  config.encoder.hidden, config.encoder.num_readout = (6,), 3
-  for name, value in fields.items():
-    place, _, leaf = name.rpartition("__")
-    (config[place] if place else config)[leaf] = value
-  return config
+  return tiny.configuration(**{"steps": 4, "eval_every": 2} | fields)
 
 
 def _train(config, folder, report=lambda line: None):

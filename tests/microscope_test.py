@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from experiments import (
   evaluate,
@@ -20,19 +21,17 @@ from experiments import (
   train,
 )
 from experiments import microscope_measure as measure
-from experiments.configs import smoke
+from experiments import trains as trains_lib
 
 
 @pytest.fixture(name="run", scope="module")
 def _run(tmp_path_factory):
   """(configuration, run, source, judge) of a run of a few steps."""
   folder = tmp_path_factory.mktemp("run") / "run"
-  config = smoke.get_config()
-  config.update({
-    "steps": 40, "batch_size": 32, "num_steps": 10, "eval_every": 40,
-    "eval_samples": 1, "baseline_view": "", "decoder_width": 16,
+  config = tiny.configuration(**{
+    "steps": 40, "batch_size": 32, "eval_every": 40, "decoder_width": 16,
+    "encoder.hidden": (12,), "encoder.num_readout": 4,
   })  # fmt: skip
-  config.encoder.hidden, config.encoder.num_readout = (12,), 4
   train.run(config, folder)
   config, runs, source = evaluate.load(folder)
   return config, runs["full"], source, inputs.judge(config, source)
@@ -59,8 +58,8 @@ def test_intact_trains_are_judged_as_the_evaluator_does(run, seen):
   rows = source.rows("test")
   evaluate_ = scoring.make_evaluator(config, "full", source)
   expected, _ = evaluate_(judge, model.state.params, rows, jax.random.key(8))
-  sample = measure.make_sampler(source, model.built.model)
-  trains = measure.sample_trains(
+  sample = trains_lib.make_sampler(source, model.built.model)
+  trains = trains_lib.draw(
     sample, model.state.params, rows, jax.random.key(9), 1000
   )
   decoding = microscope_decoding.Decoding(
@@ -81,8 +80,8 @@ def test_intact_trains_are_judged_as_the_evaluator_does(run, seen):
 def test_hidden_spikes_are_counted_once_each(run):
   """Also of a number of examples that fills no whole batches."""
   _, model, source, _ = run
-  sample = measure.make_sampler(source, model.built.model)
-  trains = measure.sample_trains(
+  sample = trains_lib.make_sampler(source, model.built.model)
+  trains = trains_lib.draw(
     sample, model.state.params, source.rows("test"), jax.random.key(9), 130
   )
   assert trains.hidden_counts.shape == (130, 1) and trains.hidden.any()
@@ -124,8 +123,8 @@ def test_retraining_lowers_the_loss(run, monkeypatch):
   """Fresh parameters, fitted; those of the run are not touched."""
   config, model, source, judge = run
   monkeypatch.setattr(microscope_decoding, "RETRAINING_STEPS", 2000)
-  sample = measure.make_sampler(source, model.built.model)
-  trains = measure.sample_trains(
+  sample = trains_lib.make_sampler(source, model.built.model)
+  trains = trains_lib.draw(
     sample, model.state.params, source.rows("train"), jax.random.key(3), 400
   )
   decoding = microscope_decoding.Decoding(
@@ -143,7 +142,7 @@ def test_the_constant_decoder_by_loops(run):
   config, *_ = run
   generator = np.random.default_rng(0)
   targets = generator.random((6, 784))
-  trains = measure.Trains(*[None] * 5, targets, np.zeros(6, int))
+  trains = trains_lib.Trains(*[None] * 5, targets, np.zeros(6, int))
   mean = targets.mean(0)
   total = 0.0
   for picture in targets:

@@ -7,6 +7,7 @@ import binaries
 import jax
 import numpy as np
 import pytest
+import tiny
 
 from experiments import (
   benchmark_sweep,
@@ -21,19 +22,14 @@ from experiments import (
   sweep_program,
   sweep_run,
 )
-from experiments.configs import smoke
 from timedecode.datasets import feed
 
 
 def _tiny(**fields):
-  config = smoke.get_config()
-  config.update({
+  return tiny.configuration(**{
     "steps": 20, "batch_size": 16, "num_steps": 8, "eval_every": 10,
-    "eval_samples": 2, "baseline_view": "", "decoder_width": 8,
-  })  # fmt: skip
-  config.encoder.hidden, config.encoder.num_readout = (6,), 3
-  config.update_from_flattened_dict(fields)
-  return config
+    "eval_samples": 2,
+  } | fields)  # fmt: skip
 
 
 def _close(ours, theirs, tolerance=1e-5):
