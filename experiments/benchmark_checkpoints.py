@@ -58,12 +58,6 @@ def blocks(config, folder: pathlib.Path, pairs: int, steps: int) -> dict:
   return seconds | {"bytes": size, "steps_of_a_block": steps}
 
 
-def _steps(folder: pathlib.Path) -> list[int]:
-  place = folder / "checkpoints"
-  names = [p.name for p in place.iterdir()] if place.is_dir() else []
-  return sorted(int(name) for name in names if name.isdigit())
-
-
 def restart(path: str, folder: pathlib.Path) -> dict:
   """Seconds from the start of a stopped run's command to its next step."""
   command = [
@@ -77,12 +71,12 @@ def restart(path: str, folder: pathlib.Path) -> dict:
   }
   found = []
   for _ in range(3):
-    before = _steps(folder)
+    before = checkpoints.steps(folder)
     start = time.perf_counter()
     process = subprocess.Popen(
       command, cwd=ROOT, env=cache, stdout=subprocess.DEVNULL
     )
-    while _steps(folder)[-1:] <= before[-1:]:
+    while checkpoints.steps(folder)[-1:] <= before[-1:]:
       if process.poll() is not None:
         raise ValueError(f"the run ended: {' '.join(command)}")
       time.sleep(0.01)

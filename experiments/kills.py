@@ -54,13 +54,6 @@ def partials(folder: pathlib.Path) -> set[str]:
   return {path.name for path in place.iterdir() if "tmp" in path.name}
 
 
-def newest(folder: pathlib.Path) -> int:
-  """The last step that is saved, 0 without one."""
-  place = folder / "checkpoints"
-  names = [p.name for p in place.iterdir()] if place.is_dir() else []
-  return max((int(name) for name in names if name.isdigit()), default=0)
-
-
 def end(folder: pathlib.Path) -> tuple[list[np.ndarray], list[dict]]:
   """Leaves of the last state, and the metrics but times."""
   config = smoke.get_config()
@@ -86,7 +79,7 @@ def disturb(folder, generator, in_save: bool, longest: float) -> str | None:
   after a random part of 20 ms, and counts as one only if that checkpoint never
   appeared.
   """
-  before, first = partials(folder), newest(folder)
+  before = partials(folder)
   process, begin = start(folder), time.monotonic()
   moment = begin + generator.uniform(0.1, 1.1) * longest
   while process.poll() is None:
@@ -97,7 +90,7 @@ def disturb(folder, generator, in_save: bool, longest: float) -> str | None:
       process.kill()
       process.wait()
       left = {name.split(".")[0] for name in partials(folder) - before}
-      whole = {str(step) for step in range(first, newest(folder) + 1)}
+      whole = set(map(str, checkpoints.steps(folder)))
       return "save" if left - whole else "elsewhere"
     time.sleep(1e-3)
   if process.returncode:

@@ -18,6 +18,30 @@ _PLAIN = (  # Figures in the Markdown table, where the task has them.
 )  # fmt: skip
 
 
+_NO_FIGURES = (
+  "member", "step", "alive", "steps_taken", "data_source", "split"
+)  # fmt: skip
+
+
+def result(number: int, member, row: dict, final: bool) -> dict:
+  """What `rows_of` takes of a member that goes no further.
+
+  Args:
+    number: of its group.
+    member: `sweep_plan.Member`.
+    row: of its last evaluation on validation.
+    final: whether it came to the end.
+  """
+  status = "finished" if final else f"dropped after step {row.get('step')}"
+  if not row.get("alive", True):
+    status = f"diverged after step {row['steps_taken']}"
+  return {
+    "member": member.name, "values": member.values, "group": number,
+    "status": status, "step": row.get("steps_taken"), "test": None,
+    "validation": {k: v for k, v in row.items() if k not in _NO_FIGURES},
+  }  # fmt: skip
+
+
 def rows_of(results: list[dict]) -> list[dict]:
   """A flat line per member.
 

@@ -16,6 +16,7 @@ from experiments import (
   workdir,
 )
 from timedecode import parallel
+from timedecode.datasets import sources
 
 
 def default_together() -> str:
@@ -58,7 +59,7 @@ class Sweep:
     self.groups = sweep_plan.groups(self.members, most)
     self.rungs = sweep_plan.rungs(config, len(self.members), halving)
     self.layout = parallel.layout(config.parallel, config.num_devices or None)
-    self._sources = {}
+    self._sources, self._programs = {}, {}
 
   def source(self, member):
     """(`sources.Source`, the judge's parameters) of a member."""
@@ -70,28 +71,35 @@ class Sweep:
     return self._sources[key]
 
   def program(self, members) -> sweep_program.Program:
-    """The functions of some members of a group."""
-    source, _ = self.source(members[0])
-    return sweep_program.Program(members, source, self.layout, self.together)
+    """The functions of some members of a group, made once."""
+    names = tuple(member.name for member in members)
+    if names not in self._programs:
+      source, _ = self.source(members[0])
+      self._programs[names] = sweep_program.Program(
+        members, source, self.layout, self.together
+      )
+    return self._programs[names]
 
   def plan(self) -> str:
     """What will be done, with its memory; compiles each group's step."""
     text = [
       f"{len(self.members)} members in {len(self.groups)} groups"
       f" ({self.together} over members, {self.layout.kind} over"
-      f" {len(self.layout.devices)} devices); 3 compilations per group and"
-      " rung: start, step, evaluation"
+      f" {len(self.layout.devices)} devices); compiled for each group: start,"
+      " step, evaluation; again for each rung: step, evaluation"
     ]
     for steps, left in self.rungs[:-1]:
       text.append(f"after {steps} steps the best {left} members go on")
     for group in self.groups:
       state, temporary = self.program(group.members).memory()
+      rows = sources.nbytes(self.source(group.members[0])[0].rows("train"))
       names = [m.name for m in group.members]
       text.append(
         f"group {group.number}: {len(names)} members,"
         f" {group.members[0].config.steps} steps; state"
         f" {state / 1e6:,.1f} MB, temporaries of a step {temporary / 1e6:,.1f}"
-        f" MB per device: {names[0]}{' ... ' + names[-1] if names[1:] else ''}"
+        f" MB, rows {rows / 1e6:,.1f} MB (streamed beyond data.device_bytes)"
+        f" per device: {names[0]}{' ... ' + names[-1] if names[1:] else ''}"
       )
     return "\n".join(text)
 
@@ -108,11 +116,6 @@ class Sweep:
     return {"sweep": texts, "config": kept, "groups": groups} | {
       "rungs": self.rungs
     }
-
-
-_NO_FIGURES = (
-  "member", "step", "alive", "steps_taken", "data_source", "split"
-)  # fmt: skip
 
 
 class _Place(NamedTuple):
@@ -197,7 +200,7 @@ def run(sweep: Sweep, folder: pathlib.Path, texts, report=print) -> list[dict]:
     for number, place in list(places.items()):
       for member, row in zip(place.members, _last(place), strict=True):
         if final or member.name not in names:
-          results[member.name] = _result(sweep, number, member, row, final)
+          results[member.name] = sweep_report.result(number, member, row, final)
       if not final:
         places[number] = _kept(place, names)
         if not places[number].members:
@@ -215,18 +218,6 @@ def run(sweep: Sweep, folder: pathlib.Path, texts, report=print) -> list[dict]:
     sweep_report.write(folder, sweep.members[0].config, ordered, ends, report)
   parallel.wait_for_all("end")
   return ordered
-
-
-def _result(sweep, number, member, row, final) -> dict:
-  """The line of a member that goes no further."""
-  status = "finished" if final else f"dropped after step {row.get('step')}"
-  if not row.get("alive", True):
-    status = f"diverged after step {row['steps_taken']}"
-  return {
-    "member": member.name, "values": member.values, "group": number,
-    "status": status, "step": row.get("steps_taken"), "test": None,
-    "validation": {k: v for k, v in row.items() if k not in _NO_FIGURES},
-  }  # fmt: skip
 
 
 def _end(sweep, place: _Place, at: int) -> sweep_report.End:

@@ -16,6 +16,7 @@ import tiny
 
 from experiments import (
   build,
+  checkpoint_contents,
   checkpoints,
   checks,
   evaluate,
@@ -60,8 +61,7 @@ def _same(a, b):
 
 def _saved(folder):
   """Steps of the checkpoints."""
-  names = [p.name for p in (folder / "checkpoints").iterdir()]
-  return sorted(int(name) for name in names if name.isdigit())  # Whole ones.
+  return checkpoints.steps(folder)
 
 
 def test_checkpoints_between_evaluations(tmp_path):
@@ -599,7 +599,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, capsys):
 def test_a_run_with_a_checkpoint_of_format_1_goes_on(tmp_path):
   whole = _train(_tiny(), tmp_path / "whole")
   place = tmp_path / "whole" / "checkpoints" / "2"
-  state, meta = checkpoints._read(place, whole.state)
+  state, meta = checkpoint_contents.read(place, whole.state)
   (tmp_path / "run").mkdir()
   checkpoint.save(tmp_path / "run" / "checkpoint", state, meta)
   lines = []
