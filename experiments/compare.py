@@ -118,109 +118,136 @@ def numbers(name, values, kind) -> list:
   return result
 
 
-def run(config, folder):
-  """The whole comparison; returns the rows of its table."""
-  everything, rules = all_rules(), chosen_rules()
-  rates = numbers("learning_rates", RATES.value, float)
-  sizes = numbers("sizes", SIZES.value, int)
-  job_lib.claim(
-    folder,
-    config.to_dict()
-    | {"examples": EXAMPLES.value, "seconds": SECONDS.value,
-       "learning_rates": rates, "reference": REFERENCE.value,
-       "rules": rules, "sizes": sizes},
-  )  # fmt: skip
-  source = inputs.load(config)
-  judge_params = inputs.judge(config, source)
-  job = functools.cache(
-    lambda name, size, rate: job_lib.Job(
-      configure(config, everything[name], size, rate), source
-    )
-  )
-  gradient_rule = lambda name, estimates: compare_gradients.Rule(
-    build.build(
-      configure(config, everything[name], sizes[0], rates[0]), config.view
-    ),
-    max(2, estimates),
-  )
-  evaluator = functools.cache(
-    lambda size: scoring.make_evaluator(
-      configure(config, {}, size, rates[0]), config.view, source
-    )
-  )
-  costs = {
-    size: job_lib.kept(
-      folder / f"costs_{size}.json",
-      lambda size=size: measure_costs(
-        {name: job(name, size, rates[0]) for name in rules}
-      ),
-    )
-    for size in sizes
-  }
-  started = time.perf_counter()
+class Comparison:
+  """What is compared, each part made once: jobs, evaluators, kept runs."""
 
-  def one(name, size, seed, rate):
-    steps = {
-      "equal examples": -(-EXAMPLES.value // config.batch_size),
-      "equal time": max(
-        1, round(SECONDS.value / costs[size][name]["step_seconds"])
-      ),
+  def __init__(self, config, folder):
+    """Checks the flags, claims the folder, loads data and judge."""
+    self.config, self.folder = config, folder
+    self.everything, self.rules = all_rules(), chosen_rules()
+    self.rates = numbers("learning_rates", RATES.value, float)
+    self.sizes = numbers("sizes", SIZES.value, int)
+    job_lib.claim(
+      folder,
+      config.to_dict()
+      | {"examples": EXAMPLES.value, "seconds": SECONDS.value,
+         "learning_rates": self.rates, "reference": REFERENCE.value,
+         "rules": self.rules, "sizes": self.sizes},
+    )  # fmt: skip
+    self.source = inputs.load(config)
+    self.judge_params = inputs.judge(config, self.source)
+    self.job = functools.cache(self._job)
+    self.evaluator = functools.cache(self._evaluator)
+    self.costs = functools.cache(self._costs)
+    self._started = time.perf_counter()
+
+  def _configured(self, name, size, rate):
+    return configure(self.config, self.everything[name], size, rate)
+
+  def _job(self, name, size, rate):
+    return job_lib.Job(self._configured(name, size, rate), self.source)
+
+  def _evaluator(self, size):
+    config = configure(self.config, {}, size, self.rates[0])
+    return scoring.make_evaluator(config, config.view, self.source)
+
+  def _costs(self, size) -> dict:
+    """Rule -> what a step of it costs, all timed alternately."""
+
+    def make():
+      rate = self.rates[0]
+      return measure_costs({n: self.job(n, size, rate) for n in self.rules})
+
+    return job_lib.kept(self.folder / f"costs_{size}.json", make)
+
+  def steps(self, name, size) -> dict[str, int]:
+    """Reading -> the step after which it is taken."""
+    seconds = self.costs(size)[name]["step_seconds"]
+    return {
+      "equal examples": -(-EXAMPLES.value // self.config.batch_size),
+      "equal time": max(1, round(SECONDS.value / seconds)),
     }
+
+  def train(self, name, size, seed, rate) -> dict:
+    """Both readings of a run, kept in the folder."""
+    steps = self.steps(name, size)
 
     def make():
       readings = {"steps": steps}
 
       def visit(reading, params):
         readings[reading] = {
-          split: evaluator(size)(
-            judge_params, params, source.rows(split), jax.random.key(seed)
+          split: self.evaluator(size)(
+            self.judge_params, params, self.source.rows(split),
+            jax.random.key(seed),
           )[0]
           for split in ("validation", "test")
-        }
+        }  # fmt: skip
 
-      job(name, size, rate).train(seed, steps, visit)
+      self.job(name, size, rate).train(seed, steps, visit)
       return readings
 
     file = f"{name}-{size}-{seed}-{rate:g}.json".replace(" ", "")
-    result = job_lib.kept(folder / file, make)
+    result = job_lib.kept(self.folder / file, make)
     found = {
       reading: round(result[reading]["validation"]["judge_accuracy"], 3)
       for reading in steps
     }
-    spent = time.perf_counter() - started
+    spent = time.perf_counter() - self._started
     print(
       f"{spent:5.0f} s  {name}, N_y {size}, seed {seed}, {rate:g}: {found}",
       flush=True,
     )
     return result
 
-  rows = []
-  for name in rules:
-    tried = {rate: one(name, sizes[0], 0, rate) for rate in rates}
+  def rows(self, name) -> list[dict]:
+    """A rule's rows: the best rate at the first size, all seeds, all sizes."""
+    tried = {r: self.train(name, self.sizes[0], 0, r) for r in self.rates}
     best = max(
-      rates,
+      self.rates,
       key=lambda r: tried[r]["equal examples"]["validation"]["judge_accuracy"],
     )
-    for size in sizes:
-      runs = [one(name, size, seed, best) for seed in range(SEEDS.value)]
-      rows.append({
-        "rule": name, "size": size, "learning_rate": best, "runs": runs,
-        **costs[size][name],
-      })  # fmt: skip
-  gradients = job_lib.kept(
-    folder / "gradients.json",
-    lambda: compare_gradients.measure(
-      job("straight_through + bptt", sizes[0], max(rates)),
-      # Those of 2 samples are told apart by their variance: all estimates.
+    return [
       {
-        name: gradient_rule(
-          name, REFERENCE.value // (1 if "2 samples" in name else 8)
-        )
-        for name in rules if name != "frozen"
-      },
-      gradient_rule("disarm + bptt", REFERENCE.value // 8),
-    ),
-  )  # fmt: skip
+        "rule": name, "size": size, "learning_rate": best,
+        "runs": [
+          self.train(name, size, seed, best) for seed in range(SEEDS.value)
+        ],
+        **self.costs(size)[name],
+      }
+      for size in self.sizes
+    ]  # fmt: skip
+
+  def gradients(self) -> dict:
+    """Bias and variance of every rule's gradient, at one trained model."""
+
+    def rule(name, estimates):
+      config = self._configured(name, self.sizes[0], self.rates[0])
+      built = build.build(config, config.view)
+      return compare_gradients.Rule(built, max(2, estimates))
+
+    def make():
+      count = REFERENCE.value
+      # Those of 2 samples are told apart by their variance: all estimates.
+      rules = {
+        name: rule(name, count // (1 if "2 samples" in name else 8))
+        for name in self.rules
+        if name != "frozen"
+      }
+      job = self.job("straight_through + bptt", self.sizes[0], max(self.rates))
+      reference = rule("disarm + bptt", count // 8)
+      return compare_gradients.measure(job, rules, reference)
+
+    return job_lib.kept(self.folder / "gradients.json", make)
+
+
+def run(config, folder):
+  """The whole comparison; returns the rows of its table."""
+  comparison = Comparison(config, folder)
+  for size in comparison.sizes:  # All before any training.
+    comparison.costs(size)
+  rows = [row for name in comparison.rules for row in comparison.rows(name)]
+  gradients = comparison.gradients()
   compare_report.write(
     folder, config, rows, gradients, EXAMPLES.value, SECONDS.value
   )

@@ -9,6 +9,7 @@ gradient is also compared with the exact one, at one trained model: the cosine
 to it, its size and its variance. Finished runs are kept.
 """
 
+import functools
 import pathlib
 import time
 
@@ -101,69 +102,80 @@ def gradients(config, source):
   )
 
 
+class Repairs:
+  """Runs of all variants, each kept in the folder."""
+
+  def __init__(self, config, folder):
+    """Checks the flags, claims the folder, loads data and judge."""
+    self.chosen, self.folder = chosen_variants(), folder
+    job_lib.claim(
+      folder,
+      config.to_dict()
+      | {
+        "repair_examples": EXAMPLES.value,
+        "repair_batch": BATCH.value,
+        "repair_rates": RATES.value,
+        "repair_reference": REFERENCE.value,
+        "variants": list(self.chosen),
+      },
+    )
+    self.config, self.source = config, inputs.load(config)
+    self.judge_params = inputs.judge(config, self.source)
+    self.evaluate = scoring.make_evaluator(config, config.view, self.source)
+
+  def _figures(self, job, seed) -> dict:
+    """Trains; how far the readout has moved, and figures of both splits."""
+    found = {}
+
+    def visit(_, params):
+      first = job.fresh(seed).params.encoder.readout.weights
+      moved = params.encoder.readout.weights - first
+      change = jnp.linalg.norm(moved) / jnp.linalg.norm(first)
+      found["readout_change"] = float(change)
+      for split in ("validation", "test"):
+        found[split] = self.evaluate(
+          self.judge_params, params, self.source.rows(split),
+          jax.random.key(seed),
+        )[0]  # fmt: skip
+
+    job.train(seed, {"end": job.config.steps}, visit)
+    return found
+
+  def train(self, name, rate, seeds) -> list[dict]:
+    """Figures of a variant's runs, compiled once if any is left to do."""
+    config = configure(self.config, self.chosen[name], rate, 0)
+    job = functools.cache(lambda: job_lib.Job(config, self.source))
+    return [
+      job_lib.kept(
+        self.folder / f"{name}-{rate:.2g}-{seed}.json".replace(" ", "_"),
+        lambda seed=seed: self._figures(job(), seed),
+      )
+      for seed in seeds
+    ]
+
+  def variant(self, name) -> dict:
+    """All seeds at the published rate and at the best one on validation."""
+    rates = (PUBLISHED_RATE, *map(float, RATES.value))
+    first = {rate: self.train(name, rate, range(1)) for rate in rates}
+    best = max(rates, key=lambda r: first[r][0]["validation"]["judge_accuracy"])
+    every = {
+      rate: self.train(name, rate, range(SEEDS.value))
+      for rate in {PUBLISHED_RATE, best}
+    }
+    return {
+      "published": every[PUBLISHED_RATE], "best": every[best], "best_rate": best
+    }  # fmt: skip
+
+
 def run(config, folder):
   """Variant -> figures of each seed at both rates, and of its gradient."""
-  chosen = chosen_variants()
-  job_lib.claim(
-    folder,
-    config.to_dict()
-    | {
-      "repair_examples": EXAMPLES.value,
-      "repair_batch": BATCH.value,
-      "repair_rates": RATES.value,
-      "repair_reference": REFERENCE.value,
-      "variants": list(chosen),
-    },
-  )
-  source = inputs.load(config)
-  judge_params = inputs.judge(config, source)
-  evaluate = scoring.make_evaluator(config, config.view, source)
-  start = time.perf_counter()
-
-  def one(name, repairs, rate, seed, job):
-    def make():
-      if not job:
-        job.append(job_lib.Job(configure(config, repairs, rate, seed), source))
-      found = {}
-
-      def visit(_, params):
-        first = job[0].fresh(seed).params.encoder.readout.weights
-        moved = params.encoder.readout.weights - first
-        change = jnp.linalg.norm(moved) / jnp.linalg.norm(first)
-        found["readout_change"] = float(change)
-        for split in ("validation", "test"):
-          found[split] = evaluate(
-            judge_params, params, source.rows(split), jax.random.key(seed)
-          )[0]
-
-      job[0].train(seed, {"end": job[0].config.steps}, visit)
-      return found
-
-    file = f"{name}-{rate:.2g}-{seed}.json".replace(" ", "_")
-    return job_lib.kept(folder / file, make)
-
-  results, rates = {}, (PUBLISHED_RATE, *map(float, RATES.value))
-  for name, repairs in chosen.items():
-    tried = {}
-    for rate in rates:
-      job = []
-      tried[rate] = [one(name, repairs, rate, 0, job)]
-      if rate == PUBLISHED_RATE:
-        tried[rate] += [
-          one(name, repairs, rate, s, job) for s in range(1, SEEDS.value)
-        ]
-    best = max(rates, key=lambda r: tried[r][0]["validation"]["judge_accuracy"])
-    if best != PUBLISHED_RATE:
-      job = []
-      tried[best] += [
-        one(name, repairs, best, s, job) for s in range(1, SEEDS.value)
-      ]
-    results[name] = {"published": tried[PUBLISHED_RATE], "best": tried[best],
-                     "best_rate": best}  # fmt: skip
-    print(f"{time.perf_counter() - start:5.0f} s  {line(name, results[name])}",
-          flush=True)  # fmt: skip
+  repairs, results, start = Repairs(config, folder), {}, time.perf_counter()
+  for name in repairs.chosen:
+    results[name] = repairs.variant(name)
+    spent = time.perf_counter() - start
+    print(f"{spent:5.0f} s  {line(name, results[name])}", flush=True)
   found = job_lib.kept(
-    folder / "gradients.json", lambda: gradients(config, source)
+    folder / "gradients.json", lambda: gradients(config, repairs.source)
   )
   for name, result in results.items():
     result["gradient"] = found[name]
