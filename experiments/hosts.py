@@ -10,6 +10,8 @@ knows (TPU pods, Slurm, Open MPI) --distributed alone does.
 import jax
 from absl import flags
 
+from timedecode import parallel
+
 _TOGETHER = ("coordinator_address", "num_processes", "process_id")
 
 
@@ -49,6 +51,7 @@ def start(values: flags.FlagValues = flags.FLAGS) -> None:
     )
   try:
     jax.distributed.initialize(**given)
+    parallel.meet()
   except (ValueError, RuntimeError) as error:
     told = " ".join(str(error).split())
     raise ValueError(f"distributed: could not join: {told}") from error

@@ -103,9 +103,9 @@ def check(config) -> None:
       recordings.resolve(choices.source, options(config))
     except ValueError as error:
       raise ValueError(f"config.data: {error}") from error
-    if choices.max_shift:
+    if choices.max_shift and choices.source == "shd":
       raise ValueError(
-        "config.data.max_shift: expected 0 for recordings, got"
+        "config.data.max_shift: expected 0 for shd, which has no pixels, got"
         f" {choices.max_shift}"
       )
 
@@ -157,8 +157,9 @@ def _load(config) -> sources.Source:
       choices.target,
     )  # fmt: skip
   return recordings.load(
-    choices.source, folder or None, options(config), choices.target, flat
-  )
+    choices.source, folder or None, options(config), choices.target, flat,
+    choices.max_shift,
+  )  # fmt: skip
 
 
 def describe(config) -> str:

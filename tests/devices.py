@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import sys
+import time
 
 COUNT, JOBS = int(sys.argv[1]), json.loads(sys.argv[2])
 os.environ["XLA_FLAGS"] = (
@@ -22,6 +23,7 @@ import numpy as np  # noqa: E402
 import tiny  # noqa: E402
 
 from experiments import build, checks, inputs, loop, sweep_run  # noqa: E402
+from timedecode import parallel  # noqa: E402
 
 STEPS = 20
 
@@ -68,6 +70,9 @@ def main():
     place, address = argument.removeprefix("--process=").split("@")
     index, count = map(int, place.split("/"))
     jax.distributed.initialize(address, count, index)
+    parallel.meet()
+    if not index:  # Longer than those that have not met would wait for it.
+      time.sleep(31)
   for path, fields in JOBS.items():
     texts = fields.pop("sweep", None)
     config = configuration(fields)

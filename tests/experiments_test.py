@@ -538,8 +538,8 @@ BAD = [
   ),
   ({"data__source": "mnist_dvs_sim"}, "target: .* label, prototype, random"),
   (
-    {"data__source": "mnist_dvs_sim", "data__target": "label"},
-    "config.data.max_shift: expected 0 for recordings, got 1",
+    {"data__source": "shd", "data__target": "label"},
+    "config.data.max_shift: expected 0 for shd, which has no pixels, got 1",
   ),
   (
     {"data__source": "shd", "data__target": "prototype"},

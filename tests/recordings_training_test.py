@@ -47,7 +47,7 @@ def _folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("target, fields", [
   ("label", {"baseline_view": ""}),
-  ("prototype", {}),
+  ("prototype", {"data__max_shift": 2}),
   ("random", {"baseline_view": "", "encoder__kind": "convolutional",
               "encoder__hidden": (2,)}),
 ])  # fmt: skip

@@ -52,6 +52,33 @@ def test_recordings_in_the_shape_of_the_sensor():
   assert source.input_shape == SHAPE
 
 
+def test_training_recordings_are_moved_as_a_whole():
+  """All steps and polarities by the same pixels; the rest is as it was."""
+  splits = {"train": _rows(0, 5)}
+  source = sources.recordings("some", splits, SHAPE, flat=False, max_shift=2)
+  rows = sources.gather(source.rows("train"), np.full(90, 3))
+  moved = jax.jit(source.augment)(rows, _keys(90))
+  height, width = SHAPE[:2]
+  still = SPIKES[3].reshape(STEPS, *SHAPE)
+  padded = np.pad(still, ((0, 0), (2, 2), (2, 2), (0, 0)))
+  possible = {
+    padded[:, i : i + height, j : j + width].tobytes()
+    for i in range(5)
+    for j in range(5)
+  }
+  batch = source.decode(moved, _keys(90))
+  found = {np.asarray(batch.inputs[:, i]).tobytes() for i in range(90)}
+  assert len(possible) == 25 and found <= possible and len(found) > 20
+  np.testing.assert_array_equal(batch.targets, np.full(90, LABELS[3]))
+  assert moved.data.dtype == rows.data.dtype  # Bits until decoded.
+
+
+@pytest.mark.parametrize("shape, shift", [((NEURONS,), 1), (SHAPE, -1)])
+def test_recordings_that_cannot_be_moved(shape, shift):
+  with pytest.raises(ValueError, match=rf"max_shift: .* got {shift} for steps"):
+    sources.recordings("some", {"a": _rows(0, 2)}, shape, max_shift=shift)
+
+
 def test_prototype_targets():
   pictures = RNG.random((3, 2, 2))
   source = _recordings(sources.prototype_targets(pictures))

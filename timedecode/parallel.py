@@ -249,6 +249,23 @@ def on_main(function: Callable[[], Any]) -> Any:
   return result
 
 
+def meet() -> None:
+  """Connects all processes while they are together, as they start.
+
+  Collectives of CPUs connect at the first use of a group of devices, and give
+  up after 30 s: a process that comes later, since it had work of its own, would
+  find that the others have ended.
+  """
+  if jax.process_count() == 1:
+    return
+  from_main(np.zeros(()))  # The group of a broadcast, then that of steps.
+  whole = layout("mesh")
+  ones = whole.place(np.ones(len(whole._local), np.float32))
+  whole.compile(lambda state, batch: state + jnp.sum(batch), 0)(
+    whole.replicate(jnp.zeros(())), ones
+  ).block_until_ready()
+
+
 def wait_for_all(name: str) -> None:
   """Returns when every process has come here."""
   if jax.process_count() > 1:

@@ -73,8 +73,8 @@ def get_config() -> ConfigDict:
   # dvs_gesture, shd).
   config.data.split_seed = 0  # Fixes the split, not the training.
   config.data.coding = "latency"  # Of images: latency (time code) or rate.
-  config.data.max_shift = 1  # Random shifts of training images, pixels, >= 0;
-  # 0 for recordings.
+  config.data.max_shift = 1  # Random shifts of training images and recordings,
+  # pixels, >= 0; 0 for shd.
   config.data.dt_ms = 10.0  # Of recordings: milliseconds per step, > 0.
   config.data.scale = 4  # Of mnist_dvs: 4, 8 or 16.
   config.data.polarity = "both"  # Of mnist_dvs: both or merged.

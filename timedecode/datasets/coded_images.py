@@ -6,17 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from timedecode import coding
-from timedecode.datasets import sources
+from timedecode.datasets import shifts, sources
 
 CODINGS = ("latency", "rate")
 TARGETS = ("image", "label")
-
-
-def _shift(image, key, max_shift):
-  """The image moved by up to `max_shift` pixels each way, zeros moved in."""
-  offset = jax.random.randint(key, (2,), 0, 2 * max_shift + 1)
-  padded = jnp.pad(image, max_shift)
-  return jax.lax.dynamic_slice(padded, tuple(offset), image.shape)
 
 
 def load(
@@ -68,7 +61,7 @@ def load(
     return sources.Batch(inputs, targets, rows.labels)
 
   def move(image, key):
-    return _shift(image, jax.random.split(key)[0], max_shift)
+    return shifts.shifted(image, jax.random.split(key)[0], max_shift)
 
   def augment(rows, keys):
     return rows._replace(data=jax.vmap(move)(rows.data, keys))

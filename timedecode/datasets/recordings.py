@@ -100,6 +100,7 @@ def load(
   options: Options = Options(),
   target: str = "label",
   flat: bool = True,
+  max_shift: int = 0,
 ) -> sources.Source:
   """A source of recordings.
 
@@ -111,6 +112,8 @@ def load(
       [784] in [0, 1]: the first of MNIST's training images of the digit, in
       MNIST's order) or 'random' (a random picture of the class).
     flat: inputs [T, B, N], else [T, B, height, width, polarities].
+    max_shift: pixels by which training recordings are moved, each way; 0 for
+      shd.
 
   Raises:
     ValueError: an unknown name or target, options that don't fit or are of
@@ -139,5 +142,7 @@ def load(
   else:
     splits, remarks = _load_tonic(name, data_dir, options)
   shape = shape_of(name, options)
-  source = sources.recordings(name, splits, shape, _targets(target), flat)
+  source = sources.recordings(
+    name, splits, shape, _targets(target), flat, max_shift
+  )
   return source._replace(remarks=remarks)

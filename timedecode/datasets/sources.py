@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timedecode.datasets import blobs as blobs_lib
-from timedecode.datasets import packing
+from timedecode.datasets import packing, shifts
 
 SPLITS = ("train", "validation", "test")
 
@@ -158,6 +158,7 @@ def recordings(
   shape: tuple[int, ...],
   targets: Target = label_targets,
   flat: bool = True,
+  max_shift: int = 0,
 ) -> Source:
   """Binned recordings, bits until they are inside the step.
 
@@ -167,9 +168,11 @@ def recordings(
     shape: of one step, N = its product, say (26, 26, 2) or (700,).
     targets: ``(labels [B], keys [B]) -> targets``.
     flat: inputs [T, B, N] for dense layers, else [T, B, *shape].
+    max_shift: pixels by which `augment` moves training recordings, each way.
 
   Raises:
-    ValueError: no split, or splits of other shapes.
+    ValueError: no split, splits of other shapes, a negative shift, or one of
+      what has no height and width.
   """
   num_neurons = int(np.prod(shape))
   steps = {rows.data.shape[1] for rows in splits.values()}
@@ -190,7 +193,31 @@ def recordings(
     return Batch(spikes, targets(rows.labels, keys), rows.labels)
 
   input_shape = (num_neurons,) if flat else tuple(shape)
-  return Source(name, splits, decode, input_shape, steps.pop())
+  source = Source(name, splits, decode, input_shape, steps.pop())
+  if not max_shift:
+    return source
+  return source._replace(augment=_moved(shape, max_shift))
+
+
+def _moved(shape: tuple[int, ...], max_shift: int):
+  """Moves whole recordings, bits [B, T, ceil(N / 8)], each by its own key."""
+  if max_shift < 0 or len(shape) < 2:
+    raise ValueError(
+      "max_shift: expected at least 0, and 0 for what has no height and width,"
+      f" got {max_shift} for steps of shape {shape}"
+    )
+  num_neurons = int(np.prod(shape))
+
+  def move(packed, key):
+    steps = packing.unpack(packed, num_neurons).reshape(-1, *shape) > 0
+    # Recordings have their random target from the key itself.
+    move_step = lambda step: shifts.shifted(
+      step, jax.random.split(key)[0], max_shift
+    )
+    moved = jax.vmap(move_step)(steps).reshape(len(packed), -1)
+    return jnp.packbits(moved, axis=-1, bitorder="little")
+
+  return lambda rows, keys: rows._replace(data=jax.vmap(move)(rows.data, keys))
 
 
 _BLOB_SEEDS = dict(zip(SPLITS, (1, 2, 3), strict=True))
