@@ -8,6 +8,7 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import jax
@@ -19,19 +20,33 @@ from timedecode import parallel
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def _start(count, jobs, *arguments):
-  environment = dict(os.environ, PYTHONPATH=str(ROOT), JAX_PLATFORMS="cpu")
-  command = [sys.executable, str(ROOT / "tests" / "devices.py"), str(count)]
-  return subprocess.Popen(
-    [*command, json.dumps(jobs), *arguments],
-    env=environment, stderr=subprocess.PIPE, text=True,
+def _spawn(command, environment):
+  """A process that tells into a file: a pipe that is not read holds it up."""
+  told = tempfile.TemporaryFile("w+")  # Closed with the process's object.
+  process = subprocess.Popen(
+    [sys.executable, *command], cwd=ROOT, text=True, stderr=told,
+    stdout=subprocess.DEVNULL,
+    env=dict(os.environ, PYTHONPATH=str(ROOT), JAX_PLATFORMS="cpu")
+    | environment,
   )  # fmt: skip
+  process.told = told
+  return process
+
+
+def _told(process):
+  """What a process has told so far."""
+  process.told.seek(0)
+  return process.told.read()
+
+
+def _start(count, jobs, *arguments):
+  command = str(ROOT / "tests" / "devices.py"), str(count), json.dumps(jobs)
+  return _spawn([*command, *arguments], {})
 
 
 def _finish(*processes):
   for process in processes:
-    _, errors = process.communicate(timeout=500)
-    assert process.returncode == 0, errors[-3000:]
+    assert process.wait(timeout=500) == 0, _told(process)[-3000:]
 
 
 def _read(path):
@@ -172,19 +187,16 @@ def test_the_share_of_a_process_is_that_of_its_devices(monkeypatch):
 def _start_train(folder, port, index, *fields):
   """Process `index` of two of `experiments.train`, two devices each."""
   flags = "--xla_force_host_platform_device_count=2"
-  environment = dict(os.environ, JAX_PLATFORMS="cpu", PYTHONPATH=str(ROOT))
-  environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
-  return subprocess.Popen(
+  return _spawn(
     [
-      sys.executable, "-m", "experiments.train",
+      "-m", "experiments.train",
       "--config=experiments/configs/smoke.py", "--config.parallel=mesh",
       "--config.baseline_view=", "--config.batch_size=8",
       "--config.num_steps=10", "--config.eval_samples=1", *fields,
       f"--coordinator_address=localhost:{port}", "--num_processes=2",
       f"--process_id={index}", f"--workdir={folder}",
     ],
-    env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
+    {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"},
   )  # fmt: skip
 
 
@@ -195,13 +207,14 @@ def test_sigterm_ends_both_processes_after_the_same_step(tmp_path):
   both = [_start_train(tmp_path / "run", port, i, *fields) for i in range(2)]
   while not any((tmp_path / "run/checkpoints").glob("[0-9]*")):
     for process in both:
-      assert process.poll() is None, process.communicate()[1][-3000:]
+      assert process.poll() is None, _told(process)[-3000:]
     time.sleep(0.05)
   both[0].terminate()  # One of them is told; both have to end.
-  told = [process.communicate(timeout=200) for process in both]
-  assert [process.returncode for process in both] == [75, 75], told
+  codes = [process.wait(timeout=200) for process in both]
+  told = [_told(process) for process in both]
+  assert codes == [75, 75], told
   steps = [int(p.name) for p in (tmp_path / "run/checkpoints").glob("[0-9]*")]
-  for _, errors in told:
+  for errors in told:
     assert f"asked to end at step {max(steps)}, which is saved" in errors
 
 
@@ -209,8 +222,9 @@ def test_what_process_0_refuses_ends_the_other(tmp_path):
   (tmp_path / "file").write_text("another's")
   port = _free_port()
   both = [_start_train(tmp_path, port, index) for index in range(2)]
-  told = [process.communicate(timeout=200)[1] for process in both]
-  assert [process.returncode for process in both] == [1, 1], told
+  codes = [process.wait(timeout=200) for process in both]
+  told = [_told(process) for process in both]
+  assert codes == [1, 1], told
   assert "error: workdir: expected an empty folder" in told[0]
   assert "error: process 0 ended with an error, which it tells" in told[1]
   assert not any("Traceback" in text for text in told)
