@@ -1,0 +1,73 @@
+"""What compiled training steps cost: operations and bytes, and no time.
+
+  python -m experiments.costs [--write]
+
+Of each configuration in `NAMES`: operations and bytes that XLA's cost analysis
+of the compiled step counts (of a loop whose length it does not know one turn),
+operations of the matrix products in the step as it was traced, and temporary
+memory. A test compares them with those in results/costs.json, which --write
+makes anew: a step that grew is seen in a change of that file, on any machine.
+"""
+
+import json
+import pathlib
+
+import jax
+from absl import app, flags
+from ml_collections import ConfigDict
+
+from experiments import benchmark, build, inputs, loop
+from experiments.configs import base, mnist_time, mnist_time_published
+from timedecode.datasets import sources
+
+STORED = pathlib.Path(__file__).parent / "results" / "costs.json"
+_WRITE = flags.DEFINE_bool("write", False, f"Write {STORED.name} anew.")
+
+
+def _online() -> ConfigDict:
+  """Gradients that are added up along the train."""
+  config = base.get_config()
+  config.update({"credit": "local", "online_chunk": 10})
+  return config
+
+
+NAMES = {
+  "mnist_time": mnist_time.get_config,
+  "mnist_time_published": mnist_time_published.get_config,
+  "online": _online,
+}
+
+
+def measure(config) -> dict[str, float]:
+  """Counts of one step, compiled for this machine and not run."""
+  built = build.build(config, config.view)
+  state = build.init_state(config, built)
+  source = inputs.load(config)
+  rows = sources.gather(source.rows("train"), slice(config.batch_size))
+  step = loop.make_step(source, built)
+  arguments = state, rows, jax.random.key(0), False
+  compiled = step.lower(*arguments).compile()
+  counted = compiled.cost_analysis()
+  return {
+    "product_flops": benchmark.product_flops(
+      jax.make_jaxpr(step)(*arguments).jaxpr
+    ),
+    "flops": counted["flops"],
+    "bytes": counted["bytes accessed"],
+    "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
+  }
+
+
+def main(argv):
+  """Prints counts, and stores them where asked."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+  found = {name: measure(make()) for name, make in NAMES.items()}
+  text = json.dumps(found, indent=2) + "\n"
+  print(text, end="")
+  if _WRITE.value:
+    STORED.write_text(text)
+
+
+if __name__ == "__main__":
+  app.run(main)
