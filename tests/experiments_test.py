@@ -297,7 +297,7 @@ def test_sigterm_saves_and_exits_with_75(tmp_path):
 
 
 def test_kills_at_random_moments(tmp_path):
-  """Two in a save and two elsewhere; by default the command does 200."""
+  """Four in a save; by default the command does 200."""
   found = kills.run(tmp_path, kills=10, in_saves=4, seed=3)
   assert found["kills"] == 10 and found["save"] >= 4
   assert found["ended_equal"] >= 1
