@@ -14,14 +14,17 @@ from experiments.configs import base
 def get_config():
   config = base.get_config()
   config.name = "mnist_dvs_prototypes"
-  config.steps = 560  # 35,840 recordings: 10 times all.
-  config.eval_every = 140
+  config.steps = 1680  # 107,520 recordings: 30 times all.
+  config.eval_every = 280
   config.num_steps = 80  # 2 s.
   config.baseline_view = "rate"
   config.data.source = "mnist_dvs_sim"
   config.data.target = "prototype"
-  config.data.max_shift = 0
+  config.data.max_shift = 2
   config.data.dt_ms = 25.0
   config.encoder.hidden = (800,)
-  config.encoder.num_readout = 256
+  config.encoder.num_readout = 64  # Of the paper's 256.
+  config.decoder = "conv"
+  config.optimizer.encoder_learning_rate = 2e-2
+  config.beta = 1e-2
   return config

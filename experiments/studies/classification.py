@@ -13,8 +13,10 @@ def get_study(data_dir: str = "") -> studies.Study:
   if data_dir:
     common |= {"data.source": "mnist_dvs", "data.data_dir": data_dir}
   rows = {
-    f"{view}, N_y {size}": common | {
-      "view": view, "encoder.num_readout": size, "decoder": "linear"
+    f"{view} N_y {size}": common | {
+      "view": view, "view_scale": studies.SCALES[view],
+      "encoder.num_readout": size, "decoder": "linear", "steps": 560,
+      "eval_every": 140,
     }
     for size in (8, 64)
     for view in ("full", "rate", "first_spike")

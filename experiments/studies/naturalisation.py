@@ -17,9 +17,9 @@ def get_study(data_dir: str = "") -> studies.Study:
   if data_dir:
     common |= {"data.source": "mnist_dvs", "data.data_dir": data_dir}
   rows = {
-    f"{view}, {target} targets, {name}": common | {
-      "view": view, "data.target": target, "data.dt_ms": dt_ms,
-      "num_steps": steps,
+    f"{view} {target} {name}": common | {
+      "view": view, "view_scale": studies.SCALES[view],
+      "data.target": target, "data.dt_ms": dt_ms, "num_steps": steps,
     }
     for name, (dt_ms, steps) in BINS.items()
     for target in TARGETS
