@@ -30,6 +30,7 @@ from absl import app, flags
 
 from experiments import (
   build,
+  constant,
   embedding,
   evaluate,
   finish,
@@ -68,7 +69,11 @@ def decode(config, run, judge_params, train, test) -> dict:
       "as trained": measure.anytime(decoding, params, test),
       "prefixes": measure.anytime(decoding, prefixes, test),
     },
-    "constant_distortion": measure.constant_distortion(config, train, test),
+    "constant_distortion": constant.distortion(
+      inputs.task(config),
+      (train.targets, train.labels),
+      (test.targets, test.labels),
+    ),
   }
   found["latency"] = {
     name: measure.latency(points) for name, points in found["anytime"].items()

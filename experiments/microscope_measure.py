@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from experiments import inputs, microscope_decoding
+from experiments import microscope_decoding
 from experiments.trains import Trains
 from timedecode import (
   channel,
@@ -65,16 +65,6 @@ def latency(points: list[dict], share: float = 0.9) -> dict:
   wanted = first + share * (last - first)
   found = next(p for p in points if p["accuracy"] >= wanted)
   return {"steps": found["steps"], "spikes": found["spikes"]}
-
-
-def constant_distortion(config, train: Trains, test: Trains) -> float:
-  """Of the best decoder that sees no spikes, nats per example."""
-  if inputs.task(config).metric == "accuracy":
-    shares = np.bincount(train.labels) / len(train.labels)
-    return float(-np.log(np.maximum(shares, 1e-12))[test.labels].mean())
-  mean = np.clip(train.targets.mean(0), 1e-6, 1 - 1e-6)
-  cross = test.targets * np.log(mean) + (1 - test.targets) * np.log1p(-mean)
-  return float(-cross.sum(1).mean())
 
 
 def cost(config, trains: Trains) -> operations.Operations | None:

@@ -5,6 +5,7 @@ from collections import defaultdict
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments import constant
 from timedecode import plots
 
 
@@ -73,19 +74,20 @@ def rate_distortion(results: list[dict], title: str) -> Figure:
   return figure
 
 
-def information_plane(ends: list, title: str) -> Figure:
-  """Distortion against information on validation while members train.
+def information_plane(ends: list, without: list[float], title: str) -> Figure:
+  """Information about the target against that about x while members train.
 
   Args:
     ends: `sweep_report.End`s.
+    without: of each the distortion of the best constant answer, see `constant`.
     title: of the picture.
   """
   figure = Figure((7.0, 4.6), layout="constrained")
   axis = figure.subplots()
-  for index, end in enumerate(ends):
+  for index, (end, nats) in enumerate(zip(ends, without, strict=True)):
     some = [row for row in end.rows if row["distortion"] is not None]
     x = [row["information_bits"] for row in some]
-    y = [row["distortion"] for row in some]
+    y = [constant.taken(nats, row["distortion"]) for row in some]
     colour = plots.COLOURS[index % len(plots.COLOURS)]
     axis.plot(
       x, y, color=colour, linewidth=1, marker=".", markersize=4,
@@ -93,6 +95,7 @@ def information_plane(ends: list, title: str) -> Figure:
       label=end.member.name,
     )  # fmt: skip
     axis.plot(x[-1:], y[-1:], color=colour, marker="o", markersize=7)
-  axis.invert_yaxis()  # Less is up.
+  axis.axhline(0, color="0.6", linewidth=0.8)  # As good as without spikes.
   _finish(figure, axis, title, 1 < len(ends) <= 16)
+  axis.set_ylabel("about the target (bits per example)")
   return figure

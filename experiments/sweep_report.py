@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import checkpoints, inputs, journal, sweep_figures
+from experiments import checkpoints, constant, inputs, journal, sweep_figures
 
 _PLAIN = (  # Figures in the Markdown table, where the task has them.
   "judge_accuracy", "accuracy", "distortion", "information_bits",
@@ -165,6 +165,16 @@ def write_best(folder: pathlib.Path, end: End) -> None:
   partial.replace(folder)
 
 
+def _without_spikes(config, ends: list[End]) -> list[float]:
+  """Of the best constant answers on validation, nats; once for each source."""
+  sources = {id(end.source): end.source for end in ends}
+  nats = {
+    name: constant.of_source(config, source, "validation")
+    for name, source in sources.items()
+  }
+  return [nats[id(end.source)] for end in ends]
+
+
 def write(folder, config, results, ends, report) -> None:
   """Tables, the picture, and the best member's run.
 
@@ -191,7 +201,9 @@ def write(folder, config, results, ends, report) -> None:
   figures = {
     "rate_distortion": sweep_figures.rate_distortion(results, title),
     "information_plane": sweep_figures.information_plane(
-      list(ends.values()), validation
+      list(ends.values()),
+      _without_spikes(config, list(ends.values())),
+      validation,
     ),
   }
   for name, figure in figures.items():
