@@ -97,5 +97,5 @@ def information_plane(ends: list, without: list[float], title: str) -> Figure:
     axis.plot(x[-1:], y[-1:], color=colour, marker="o", markersize=7)
   axis.axhline(0, color="0.6", linewidth=0.8)  # As good as without spikes.
   _finish(figure, axis, title, 1 < len(ends) <= 16)
-  axis.set_ylabel("about the target (bits per example)")
+  axis.set_ylabel("taken about the target (bits per example)")
   return figure
