@@ -25,6 +25,7 @@ def get_config():
   config.encoder.hidden = (800,)
   config.encoder.num_readout = 64  # Of the paper's 256.
   config.decoder = "conv"
-  config.optimizer.encoder_learning_rate = 2e-2
+  config.encoder.surrogate = "fast_sigmoid"
+  config.optimizer.encoder_learning_rate = 1e-2
   config.beta = 1e-2
   return config
