@@ -3,7 +3,8 @@
 With D_0 the distortion of the best answer that is the same for every example,
 a decoder of distortion D takes D_0 - D from the spikes: of labels a lower bound
 of I(y; r), whose entropy is D_0; of pictures the information that a decoder
-with independent pixels can use (Xu et al., arXiv:2002.10689).
+with independent pixels can use (Xu et al., arXiv:2002.10689), which counts what
+several pixels share several times and so may exceed I(y; r).
 """
 
 import jax

@@ -44,6 +44,7 @@ from experiments import (
 from experiments import microscope_measure as measure
 from experiments import trains as trains_lib
 from timedecode import information, receptive_fields, spike_statistics, timing
+from timedecode import priors as priors_lib
 
 PRIOR_STEPS = 400
 LAGS = (0, 1, 2, 3, 5, 7, 10)
@@ -81,14 +82,23 @@ def decode(config, run, judge_params, train, test) -> dict:
   return found
 
 
+def _priors(config, spikes) -> dict:
+  """Name -> `priors.Prior`, and the one that knows the step."""
+  found = {}
+  for name in priors_lib.PRIORS:
+    config = config.copy_and_resolve_references()
+    config.prior = name
+    found[name] = build.build_prior(config)
+  rates = (spikes.sum(0) + 0.5) / (len(spikes) + 1)
+  found["glm in time"] = priors_lib.glm_in_time(rates, config.prior_length)
+  return found
+
+
 def bounds(config, train, test) -> tuple[dict, np.ndarray]:
   """Prior -> information figures; and the map of the tightest."""
   found, arrays, tightest = {}, {}, None
   spikes, logits = map(jnp.asarray, (train.spikes, train.logits))
-  for name in ("independent", "rate", "glm"):
-    config = config.copy_and_resolve_references()
-    config.prior = name
-    prior = build.build_prior(config)
+  for name, prior in _priors(config, train.spikes).items():
     params = priors.fit(prior, spikes, logits, PRIOR_STEPS, 100)
     fitted = jax.jit(jax.vmap(prior.logits, (None, 0)))(params, test.spikes)
     one = information.information_map(
@@ -119,19 +129,20 @@ def share_of_times(train, test) -> dict:
 
 def look(config, run, source, judge_params, count: int) -> tuple[dict, dict]:
   """(figures for JSON, arrays for pictures) of a run."""
-  sample = trains_lib.make_sampler(source, run.built.model)
   params, keys = run.state.params, jax.random.split(jax.random.key(config.seed))
-  draw = lambda split, key, most: trains_lib.draw(
-    sample, params, source.rows(split), key, most
-  )
-  train = draw("train", keys[0], 4 * count)
-  test = draw("test", keys[1], count)
+  draw = lambda fields, split, key, most: trains_lib.draw(
+    trains_lib.make_sampler(source, run.built.model, fields),
+    params, source.rows(split), key, most,
+  )  # fmt: skip
+  some = ("spikes", "logits", "targets", "labels")
+  train = draw(some, "train", keys[0], 4 * count)
+  test = draw(trains_lib.Trains._fields, "test", keys[1], count)
   bits, bits_map = bounds(config, train, test)
   statistics = spike_statistics.measure(test.spikes, test.labels)
   scores, embedded = None, None
   if len(test.labels) >= 30 and test.spikes.std(0).any():
     scores, embedded = embedding.measure(test.spikes, test.labels)
-  spent = measure.cost(config, test)
+  spent = measure.cost(config, run.built.model.encoder, params.encoder, test)
   shape = inputs.sensor_shape(config)
   found = {
     "metric": inputs.task(config).metric, "examples": len(test.labels),
@@ -140,11 +151,8 @@ def look(config, run, source, judge_params, count: int) -> tuple[dict, dict]:
     "spikes_per_example": float(test.spikes.sum((1, 2)).mean()),
     "timing_share": share_of_times(train, test),
     "information": bits, "silhouette": scores,
-    "statistics": {
-      name: float(np.nanmean(value)) if np.isfinite(value).any() else None
-      for name, value in statistics._asdict().items()
-      if name in ("rate", "fano", "fano_within", "selectivity")
-    },
+    "statistics": {k: _plain(v) for k, v in statistics._asdict().items()},
+    "information_map_bits": _plain(bits_map),
     "cost": spent and {
       k: v.tolist() for k, v in spent._asdict().items()
     } | {"energy_pj_estimate": spent.energy_pj()},
@@ -154,9 +162,15 @@ def look(config, run, source, judge_params, count: int) -> tuple[dict, dict]:
     "information_bits": bits_map, "statistics": statistics,
     "embedding": embedded, "spikes": test.spikes, "labels": test.labels,
     "input_shape": shape[:2] if shape[2:] in ((), (1,)) else shape,
-    "lags": LAGS, **_fields(config, run, test),
+    **_fields(config, run, test),
   }  # fmt: skip
   return found, arrays
+
+
+def _plain(values: np.ndarray) -> list:
+  """Nested lists of 4 digits, None for what is not defined."""
+  told = np.round(values.astype(float), 4).astype(object)
+  return np.where(np.isfinite(values), told, None).tolist()
 
 
 def _fields(config, run, test) -> dict:
@@ -170,7 +184,7 @@ def _fields(config, run, test) -> dict:
     order = np.argsort(-test.hidden.sum((0, 1)))[:10]
     layer = run.state.params.encoder.hidden[0]
     weights = np.asarray(layer.weights)[:, order].T
-  return {"weights": weights, "averages": averages}
+  return {"weights": weights, "averages": averages, "lags": lags}
 
 
 def draw(found: dict, arrays: dict, folder: pathlib.Path, title: str) -> dict:
@@ -220,7 +234,7 @@ def main(argv):
     f"{config.name}: {finish.LABELS[view]}, {found['num_readout']} readout"
     f" neurons, {found['examples']} test examples of {found['data']}"
   )
-  text = json.dumps(found, indent=1) + "\n"
+  text = json.dumps(found, allow_nan=False) + "\n"
   (folder / "microscope.json").write_text(text)
   paths = draw(found, arrays, folder, title)
   page = microscope_page.page(found, paths, title)

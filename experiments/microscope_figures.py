@@ -7,7 +7,7 @@ from timedecode import plots
 
 XLABELS = {
   "shuffle": "window of the shuffle (steps)",
-  "jitter": "reach of the jitter (steps)",
+  "jitter": "reach of the jitter (steps; rms move a third of it)",
   "merge": "share of steps with merged neurons",
   "drop": "share of spikes dropped",
   "add": "share of silences that fire",
@@ -83,10 +83,11 @@ def anytime(found: dict, title: str) -> Figure:
     x = [p["steps"] for p in points]
     _band(left, x, points, "accuracy", index, labels[name])
     _band(middle, x, points, "distortion", index, labels[name])
-    at = found["latency"][name]["steps"]
-    left.axvline(at, color=plots.COLOURS[index], lw=1, ls=":")
+    if found["latency"][name] is not None:
+      at = found["latency"][name]["steps"]
+      left.axvline(at, color=plots.COLOURS[index], lw=1, ls=":")
   left.set(ylabel=found["metric"].replace("_", " "), ylim=(0, 1))
-  left.set_title("dotted lines: 90 % of the gain", fontsize="medium")
+  left.set_title("dotted lines: 90 % of the end", fontsize="medium")
   middle.set(ylabel="distortion (nats per example)")
   for index, (name, entry) in enumerate(found["information"].items()):
     right.plot(
@@ -140,13 +141,17 @@ def structure(found: dict, arrays: dict, title: str) -> Figure:
   )  # fmt: skip
   axes[3].axhline(1.0, color="0.5", lw=1, label="Poisson")
   axes[3].set(xlabel="readout neuron", ylabel="Fano factor of counts")
-  axes[3].legend(fontsize="x-small", loc="lower right")
-  for axis, name in ((axes[4], "correlation"), (axes[5], "noise_correlation")):
+  axes[3].set_ylim(
+    0, 1.35 * max(1.0, np.nanmax([some.fano, some.fano_within, 0 * x]))
+  )
+  axes[3].legend(fontsize="x-small", loc="upper right", ncols=3)
+  for axis, name in ((axes[4], "correlation"), (axes[5], "correlation_within")):
     _image(
       figure, axis, getattr(some, name), "correlation of counts", cmap="RdBu_r",
       vmin=-1, vmax=1,
     )  # fmt: skip
-    axis.set_title(name.replace("_", " "), fontsize="medium")
+    words = "within classes" if "within" in name else "all"
+    axis.set_title(f"correlation of counts, {words}", fontsize="medium")
     axis.set(xlabel="readout neuron", ylabel="readout neuron")
   axes[6].bar(x, some.selectivity, color=plots.COLOURS[2])
   axes[6].set(xlabel="readout neuron", ylabel="I(count; class), bits")
@@ -181,8 +186,13 @@ def _embedding(axis, found, arrays) -> None:
       color=f"C{label % 10}",
     )  # fmt: skip
   axis.set(xticks=[], yticks=[])
-  score = found["silhouette"]["silhouette_of_trains"]
-  axis.set_title(f"t-SNE of trains; silhouette {score:.3f}", fontsize="medium")
+  scores = [
+    f"{name} {found['silhouette'][f'silhouette_of_{name}']:.3f}"
+    for name in ("embedding", "trains", "counts")
+  ]
+  axis.set_title(
+    f"t-SNE of trains; silhouettes:\n{', '.join(scores)}", fontsize="medium"
+  )
 
 
 def fields(arrays: dict, title: str) -> Figure | None:

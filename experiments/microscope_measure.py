@@ -59,23 +59,45 @@ def anytime(
   ]  # fmt: skip
 
 
-def latency(points: list[dict], share: float = 0.9) -> dict:
-  """The first point with `share` of what is gained from no step to all."""
-  first, last = points[0]["accuracy"], points[-1]["accuracy"]
-  wanted = first + share * (last - first)
+def latency(points: list[dict], share: float = 0.9) -> dict | None:
+  """The first point with `share` of the final accuracy.
+
+  None where all steps gain no more over none than their errors allow to tell.
+  """
+  first, last = points[0], points[-1]
+  error = np.hypot(first["accuracy_error"], last["accuracy_error"])
+  if last["accuracy"] - first["accuracy"] <= error:
+    return None
+  wanted = share * last["accuracy"]
   found = next(p for p in points if p["accuracy"] >= wanted)
   return {"steps": found["steps"], "spikes": found["spikes"]}
 
 
-def cost(config, trains: Trains) -> operations.Operations | None:
-  """Counts of operations; None where layers aren't dense."""
+def cost(config, encoder, params, trains: Trains):
+  """`operations.Operations` of the encoder; None where layers aren't dense.
+
+  A hidden neuron has two traces and a refractory term; one of the readout adds
+  its K kernels' and its feedback's L taps in every step.
+
+  Args:
+    config: of the run.
+    encoder: `encoder.Encoder`.
+    params: `encoder.EncoderParams`.
+    trains: of which spikes are counted.
+  """
   if config.encoder.kind != "dense":
     return None
-  widths = [*config.encoder.hidden, config.encoder.num_readout]
+  hidden = list(config.encoder.hidden)
+  kernels, taps = params.readout.weights.shape[1], encoder.reach
   per_example = lambda x: float(x.sum((1, 2)).mean())
-  spikes = [per_example(trains.inputs), *trains.hidden_counts.mean(0)]
-  sizes = [trains.inputs.shape[-1], *config.encoder.hidden]
-  return operations.count(spikes, sizes, widths, trains.inputs.shape[1])
+  return operations.count(
+    [per_example(trains.inputs), *trains.hidden_counts.mean(0)],
+    [trains.inputs.shape[-1], *hidden],
+    [*hidden, config.encoder.num_readout],
+    trains.inputs.shape[1],
+    [1] * len(hidden) + [kernels],
+    [3] * len(hidden) + [(kernels + 1) * taps],
+  )
 
 
 def count_view(spikes: jax.Array) -> jax.Array:

@@ -3,6 +3,7 @@
 import pathlib
 from html import escape
 
+from experiments import constant
 from experiments.report_charts import picture
 from experiments.report_page import top
 
@@ -13,13 +14,14 @@ CAPTIONS = {
     " window, jitter those of every neuron, merging those of every step."
   ),
   "anytime": (
-    "Decoding of what has arrived, and the information bound step by step with"
-    " priors that were fitted to training spikes."
+    "Decoding of what has arrived, and the upper bound on the information about"
+    " the input, step by step, with priors that were fitted to training spikes;"
+    " 'glm in time' knows what neurons do at a step whatever the input."
   ),
   "structure": "Readout neurons, one by one and in pairs.",
   "fields": (
     "Weights of the hidden neurons that fire most; the mean input before spikes"
-    " of readout neurons, less the mean of all."
+    " of readout neurons, less the mean of all examples at the same steps."
   ),
 }
 
@@ -54,8 +56,11 @@ def statements(found: dict) -> list[str]:
     ("prefixes", "one trained for prefixes"),
   ):
     latency, last = found["latency"][name], found["anytime"][name][-1]
+    if latency is None:
+      said.append(f"Latency: {words} gains nothing that can be told from 0.")
+      continue
     said.append(
-      f"Latency: {words} has 90 % of its gain in {metric} after"
+      f"Latency: {words} has 90 % of its final {metric} after"
       f" {latency['steps']} of {last['steps']} steps and"
       f" {latency['spikes']:.1f} of {last['spikes']:.1f} spikes."
     )
@@ -64,14 +69,24 @@ def statements(found: dict) -> list[str]:
     for name, entry in found["information"].items()
   )
   said.append(f"Information bound by prior, bits per example: {bits}.")
+  tightest = min(found["information"].values(), key=lambda e: e["total"])
+  if tightest["per_spike"] is not None:
+    said.append(
+      f"By the tightest at most {tightest['per_spike']:.2f} bits per spike."
+    )
+  if found["metric"] == "accuracy":  # Pixels would count what they share.
+    taken = constant.taken(found["constant_distortion"], intact["distortion"])
+    said.append(f"Of the label the decoder takes {taken:.2f} bits per example.")
   if cost := found["cost"]:
     snn, ann = cost["energy_pj_estimate"]
     said.append(
       f"Cost: {sum(cost['accumulations']):,.0f} synaptic accumulations and"
-      f" {sum(cost['updates']):,.0f} neuron updates per example, against"
-      f" {sum(cost['dense']):,.0f} multiply-accumulates of an ANN of the same"
-      f" size; by 45 nm arithmetic (Horowitz 2014) an estimate of"
-      f" {snn / 1e6:.2f} and {ann / 1e6:.2f} microjoules, without memory."
+      f" {sum(cost['updates']):,.0f} multiplications of traces, kernels and"
+      " refractory terms per example in the encoder (the decoder is not"
+      f" counted), against {sum(cost['dense']):,.0f} multiply-accumulates of an"
+      " ANN of the encoder's size; by 45 nm arithmetic (Horowitz 2014) an"
+      f" estimate of {snn / 1e6:.2f} and {ann / 1e6:.2f} microjoules, without"
+      " memory."
     )
   return said
 

@@ -2,10 +2,13 @@
 
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from timedecode import information, operations, receptive_fields
+from experiments import priors as fitting
+from timedecode import information, operations, priors, receptive_fields
 
 
 def _h(p):
@@ -76,25 +79,66 @@ def test_inputs_that_do_not_matter_tell_nothing():
   assert silent.per_spike is None
 
 
+def _rates(spikes):
+  return (spikes.sum(0) + 0.5) / (len(spikes) + 1)
+
+
+def test_a_prior_that_knows_the_step_finds_nothing_where_nothing_is():
+  """An encoder that opens alike for every input and then fires by chance."""
+  chance = np.full((2000, 6, 4), 0.2)
+  chance[:, 0, :2], chance[:, 1, 2:] = 0.995, 0.9
+  y = _draw(chance, 0)
+  found = {}
+  for name, prior in (
+    ("glm", priors.glm(0.3, 3)),
+    ("in time", priors.glm_in_time(_rates(y), 3)),
+  ):
+    spikes, logits = jnp.asarray(y, jnp.float32), jnp.asarray(_logit(chance))
+    params = fitting.fit(prior, spikes, logits, 400, 100)
+    fitted = jax.vmap(prior.logits, (None, 0))(params, spikes)
+    found[name] = information.information_map(y, logits, np.asarray(fitted))
+  assert found["in time"].total < 0.1 < 1.0 < found["glm"].total
+
+
+def test_a_fitted_prior_finds_the_closed_form():
+  """A delayed copy with errors of 0.1: nothing, then 1 - h(0.1) a step."""
+  x = _draw(np.full((3000, 8, 2), 0.5), 0)
+  chance = np.full_like(x, 0.5)
+  chance[:, 3:] = np.where(x[:, :-3] > 0, 0.9, 0.1)
+  y = jnp.asarray(_draw(chance, 1), jnp.float32)
+  prior = priors.glm_in_time(_rates(y), 2)
+  params = fitting.fit(prior, y, jnp.asarray(_logit(chance)), 400, 100)
+  fitted = np.asarray(jax.vmap(prior.logits, (None, 0))(params, y))
+  found = information.information_map(np.asarray(y), _logit(chance), fitted)
+  exact = 2 * 5 * (1 - _h(0.1))
+  assert found.total == pytest.approx(exact, abs=0.1)
+  assert found.per_step[:3].sum() < 0.05
+
+
 def test_operations_by_loops():
   generator = np.random.default_rng(0)
   trains = [generator.random((5, 7, n)) < 0.3 for n in (4, 3)]
-  widths, inputs = [3, 2], [4, 3]
+  widths, inputs, kernels, times = [3, 2], [4, 3], [1, 8], [3, 90]
   by_hand = [0, 0]
   for layer, train in enumerate(trains):
     for example in train:
       for step in example:
         for spike in step:
-          by_hand[layer] += widths[layer] if spike else 0
+          by_hand[layer] += widths[layer] * kernels[layer] if spike else 0
   spikes = [train.sum() / 5 for train in trains]
-  found = operations.count(spikes, inputs, widths, 7)
+  found = operations.count(spikes, inputs, widths, 7, kernels, times)
   np.testing.assert_allclose(found.accumulations, np.array(by_hand) / 5)
-  assert found.dense.tolist() == [12, 6] and found.updates.tolist() == [21, 14]
+  assert found.dense.tolist() == [12, 6] and found.updates.tolist() == [
+    3 * 21,
+    90 * 14,
+  ]
   snn, ann = found.energy_pj()
-  assert snn == pytest.approx(0.9 * sum(by_hand) / 5 + 3.7 * 35)
+  assert snn == pytest.approx(0.9 * sum(by_hand) / 5 + 3.7 * 1323)
   assert ann == pytest.approx(4.6 * 18)
-  with pytest.raises(ValueError, match="one entry per layer, got 2, 1, 2"):
-    operations.count(spikes, [4], widths, 7)
+  with pytest.raises(ValueError, match="per layer, got 2, 1, 2, 2, 2"):
+    operations.count(spikes, [4], widths, 7, kernels, times)
+  with pytest.raises(ValueError, match="expected finite numbers >= 0, got"):
+    operations.count([np.nan, 1.0], inputs, widths, 7, kernels, times)
 
 
 def test_averages_before_spikes_by_loops():
@@ -106,10 +150,21 @@ def test_averages_before_spikes_by_loops():
     for place, lag in enumerate((0, 2)):
       some = []
       for m, t in np.argwhere(y[:, :, n] > 0):
-        some.append(x[m, t - lag] if t >= lag else np.zeros(5))
-      expected = np.mean(some, 0) - x.mean((0, 1))
+        if t >= lag:
+          others = [x[k, t - lag] for k in range(6)]
+          some.append(x[m, t - lag] - np.mean(others, 0))
+      expected = np.mean(some, 0)
       np.testing.assert_allclose(found[n, place], expected, atol=1e-12)
   assert np.isnan(found[2]).all()
+
+
+def test_neurons_that_do_not_see_the_input_have_no_field():
+  """Both are busy early in the train, which is no field of either."""
+  busy = np.linspace(0.9, 0.1, 15)[:, None]
+  x = _draw(np.broadcast_to(busy, (4000, 15, 3)), 0)
+  y = _draw(np.broadcast_to(busy, (4000, 15, 2)), 1)
+  found = receptive_fields.spike_triggered_average(x, y, [0, 5, 10])
+  assert np.abs(found).max() < 0.02
 
 
 def test_a_neuron_that_copies_has_a_field_at_its_delay():
@@ -128,5 +183,7 @@ def test_bad_input():
     information.information_map(a, a, a[:1])
   with pytest.raises(ValueError, match=r"expected \[M, T, D\] and \[M, T, N\]"):
     receptive_fields.spike_triggered_average(a, a[:1], [0])
-  with pytest.raises(ValueError, match="lags: expected steps >= 0"):
+  with pytest.raises(ValueError, match="lags: expected steps in 0 .. 2, got"):
     receptive_fields.spike_triggered_average(a, a, [-1])
+  with pytest.raises(ValueError, match=r"got \[3\]"):
+    receptive_fields.spike_triggered_average(a, a, [3])

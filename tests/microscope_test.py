@@ -113,11 +113,12 @@ def test_no_steps_are_all_alike(seen):
 
 def test_latency_of_a_curve_by_hand():
   points = [
-    {"accuracy": a, "steps": s, "spikes": 2.0 * s}
-    for s, a in enumerate((0.1, 0.5, 0.9, 0.91, 1.0))
+    {"accuracy": a, "accuracy_error": 0.03, "steps": s, "spikes": 2.0 * s}
+    for s, a in enumerate((0.1, 0.5, 0.89, 0.91, 1.0))
   ]
   assert measure.latency(points) == {"steps": 3, "spikes": 6.0}
   assert measure.latency(points, 0.4) == {"steps": 1, "spikes": 2.0}
+  assert measure.latency([points[0], points[0] | {"accuracy": 0.12}]) is None
 
 
 def test_retraining_lowers_the_loss(run, monkeypatch):

@@ -93,3 +93,17 @@ def test_a_batch_is_refused(name):
     perturbations.PERTURBATIONS[name](
       jnp.zeros((2, 3, 4)), jax.random.key(0), 1
     )
+
+
+@pytest.mark.parametrize("name, strength, message", [
+  ("shuffle", 0, "window: expected at least 1, got 0"),
+  ("jitter", -5, "reach: expected at least 0, got -5"),
+  ("merge", 1.5, r"share: expected a number in \[0, 1\], got 1.5"),
+  ("drop", -1.0, r"share: expected a number in \[0, 1\], got -1.0"),
+  ("add", float("nan"), r"share: expected a number in \[0, 1\], got nan"),
+])  # fmt: skip
+def test_a_strength_out_of_range_is_refused(name, strength, message):
+  with pytest.raises(ValueError, match=message):
+    perturbations.PERTURBATIONS[name](
+      jnp.zeros((3, 4)), jax.random.key(0), strength
+    )

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from timedecode import probe, timing
 
@@ -75,8 +76,9 @@ def test_trains_that_say_nothing(spikes, told):
   assert found.share is None and found.statement.startswith(told)
 
 
-def test_counts_stand_for_trains_where_these_overfit():
-  """A rate code, a quarter of its cells of chance, few examples."""
+def test_counts_stand_for_trains_where_these_overfit(monkeypatch):
+  """A rate code, a quarter of its cells of chance, few examples, no windows."""
+  monkeypatch.setattr(timing, "WINDOWS", ())
 
   def noisy(labels, seed):
     generator, spikes = np.random.default_rng(seed), _rate(labels, seed)
@@ -89,6 +91,55 @@ def test_counts_stand_for_trains_where_these_overfit():
   )
   assert found.intact is found.counts and found.share == 0.0
   assert found.counts.bits > 1.0
+  assert found.low == 0.0 <= found.high and "not excluded" in found.statement
+
+
+def test_weak_times_beside_counts_are_found():
+  """The label's parity in which half is the busier, the rest in counts."""
+
+  def ramp(labels, seed):
+    generator = np.random.default_rng(seed)
+    late = np.arange(T) >= T // 2
+    rate = 0.1 + 0.2 * (labels // 2)[:, None, None]
+    sign = np.where(labels % 2, 1.0, -1.0)[:, None, None]
+    slope = 1 + 0.4 * sign * np.where(late, 1, -1)[:, None]
+    return (generator.random((len(labels), T, N)) < rate * slope).astype(float)
+
+  train, test = _labels(3000, 0), _labels(1500, 9)
+  found = timing.timing_share(
+    (ramp(train, 1), train), (ramp(test, 2), test), steps=400
+  )
+  exact = _exact_share()
+  assert found.windows < T and found.low > 0.05
+  assert found.share == pytest.approx(exact, abs=0.1)
+
+
+def _exact_share():
+  """Of `ramp`: counts of both halves by sums over all their values."""
+  half = np.arange(N * T // 2 + 1)
+  likelihoods = []
+  for label in range(4):
+    rate, sign = 0.1 + 0.2 * (label // 2), 1 if label % 2 else -1
+    first, last = (
+      stats.binom.pmf(half, N * T // 2, rate * (1 + s * 0.4 * sign))
+      for s in (-1, 1)
+    )
+    likelihoods.append(np.outer(first, last))
+  whole = _bits(np.stack([p.ravel() for p in likelihoods]))
+  sums = np.add.outer(half, half).ravel()
+  counts = np.stack([
+    np.bincount(sums, weights=p.ravel()) for p in likelihoods
+  ])  # fmt: skip
+  return 1 - _bits(counts) / whole
+
+
+def _bits(likelihoods):
+  """I(label; value) of likelihoods [labels, values], labels alike."""
+  mean = likelihoods.mean(0)
+  ratio = np.where(likelihoods > 0, likelihoods, 1) / np.where(
+    mean > 0, mean, 1
+  )
+  return float((likelihoods * np.log2(ratio)).sum(1).mean())
 
 
 def test_trains_of_chance_give_no_share():

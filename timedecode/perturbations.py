@@ -27,6 +27,17 @@ def _check(spikes: jax.Array) -> None:
     )
 
 
+def _check_number(name, value, least, most=None) -> None:
+  """Refuses what is out of range, unless it is traced: then it can't know."""
+  if isinstance(value, jax.core.Tracer):
+    return
+  if not (least <= value and (most is None or value <= most)):
+    told = (
+      f"at least {least}" if most is None else f"a number in [{least}, {most}]"
+    )
+    raise ValueError(f"{name}: expected {told}, got {value}")
+
+
 def _by_rank(spikes: jax.Array, ranks: jax.Array, axis: int) -> jax.Array:
   order = jnp.argsort(ranks, axis=axis)
   return jnp.take_along_axis(spikes, order, axis=axis)
@@ -43,6 +54,7 @@ def shuffle(
     window: steps, >= 1, counted from the first step; 1 changes nothing.
   """
   _check(spikes)
+  _check_number("window", window, 1)
   uniform = jax.random.uniform(key, spikes.shape)
   place = jnp.arange(len(spikes)) // window
   return _by_rank(spikes, place[:, None] + uniform, axis=0)
@@ -63,6 +75,7 @@ def jitter(
     reach: steps, >= 0; 0 changes nothing.
   """
   _check(spikes)
+  _check_number("reach", reach, 0)
   uniform = jax.random.uniform(key, spikes.shape)
   steps = jnp.arange(len(spikes), dtype=jnp.float32)
   return _by_rank(spikes, steps[:, None] + (reach + 1) * uniform, axis=0)
@@ -79,6 +92,7 @@ def merge(
     share: probability of a step, in [0, 1].
   """
   _check(spikes)
+  _check_number("share", share, 0, 1)
   key_who, key_when = jax.random.split(key)
   merged = _by_rank(spikes, jax.random.uniform(key_who, spikes.shape), axis=1)
   chosen = jax.random.bernoulli(key_when, share, (len(spikes), 1))
@@ -90,6 +104,7 @@ def drop(
 ) -> jax.Array:
   """Every spike is lost with the probability `share`."""
   _check(spikes)
+  _check_number("share", share, 0, 1)
   return jnp.where(jax.random.bernoulli(key, share, spikes.shape), 0.0, spikes)
 
 
@@ -98,6 +113,7 @@ def add(
 ) -> jax.Array:
   """Every silence becomes a spike with the probability `share`."""
   _check(spikes)
+  _check_number("share", share, 0, 1)
   return jnp.where(jax.random.bernoulli(key, share, spikes.shape), 1.0, spikes)
 
 

@@ -108,6 +108,28 @@ def glm(rate: float, length: int = 10) -> Prior:
   return Prior(init, logits, length)
 
 
+def glm_in_time(rates: jax.Array, length: int = 10) -> Prior:
+  """`glm` with a bias b_{t,n} for every step: for trains of one length.
+
+  What a neuron does at a step whatever the input is told by it, and is no
+  information about the input; a prior that is the same at all steps takes it
+  for some.
+
+  Args:
+    rates: where neurons start, say measured, [T, N_y], in (0, 1).
+    length: L in steps, >= 1; ValueError below.
+  """
+  inner = glm(0.5, length)
+
+  def init(num_readout):
+    return inner.init(num_readout), _logit(jnp.asarray(rates))
+
+  def logits(params, spikes):
+    return inner.logits(params[0], spikes) + params[1]
+
+  return Prior(init, logits, length)
+
+
 PRIORS: dict[str, Callable[..., Prior]] = {
   "independent": independent,
   "rate": learned_rate,

@@ -21,14 +21,15 @@ class Statistics(NamedTuple):
       by their length 1 .. T - 1, [T - 1, N]; NaN where there is none.
     fano: variance over mean of the counts, [N]; 1 for a Poisson process,
       1 - rate for independent steps; NaN if silent.
-    fano_within: the same within examples of a class, averaged over classes in
-      which the neuron fires, [N]; without what the classes differ in.
+    fano_within: the same within examples of a class, averaged over classes of
+      two examples and more in which the neuron fires, [N]; without what the
+      classes differ in, with what examples of a class differ in.
     correlation: of the counts of two neurons over examples, [N, N]; NaN where
       one's counts never change.
-    noise_correlation: the same of what is left of the counts when the mean of
-      their class is taken off, [N, N].
-    selectivity: mutual information of a neuron's count and the class, bits,
-      plug-in, less its bias under independence (Miller and Madow), [N].
+    correlation_within: the same of what is left of the counts when the mean of
+      their class is taken off, [N, N]: noise, and what examples of a class
+      differ in.
+    selectivity: `count_information` of a neuron's count and the class, [N].
   """
 
   rate: np.ndarray
@@ -37,7 +38,7 @@ class Statistics(NamedTuple):
   fano: np.ndarray
   fano_within: np.ndarray
   correlation: np.ndarray
-  noise_correlation: np.ndarray
+  correlation_within: np.ndarray
   selectivity: np.ndarray
 
 
@@ -84,21 +85,32 @@ def _correlation(values: np.ndarray) -> np.ndarray:
   return _ratio(centred.T @ centred, np.outer(norms, norms))
 
 
+GROUPS = 16  # Of counts, at most.
+PER_CELL = 5  # Examples per pair of a group and a class, at least.
+
+
 def count_information(counts: np.ndarray, labels: np.ndarray) -> float:
   """I(count; class) in bits, of counts [M] of one neuron and labels [M].
 
-  Plug-in estimate less (A - 1)(B - 1) / (2 M ln 2) for A counts and B classes
-  that occur, its bias where they are independent.
+  Counts are joined to at most `GROUPS` groups of like size, which loses
+  information if anything. Plug-in estimate less (A - 1)(B - 1) / (2 M ln 2) for
+  A groups and B classes, its bias where they are independent, which is too
+  much where they aren't: NaN unless M >= `PER_CELL` A B, where it is below
+  0.15 bits. Not below 0. Source: Miller 1955.
   """
-  _, a = np.unique(counts, return_inverse=True)
+  edges = np.quantile(counts, np.arange(1, GROUPS) / GROUPS, method="lower")
+  groups = np.searchsorted(np.unique(edges), counts, side="left")
+  _, a = np.unique(groups, return_inverse=True)
   _, b = np.unique(labels, return_inverse=True)
   joint = np.zeros((a.max() + 1, b.max() + 1))
+  if len(a) < PER_CELL * joint.size:
+    return float("nan")
   np.add.at(joint, (a, b), 1.0 / len(a))
   alone = np.outer(joint.sum(1), joint.sum(0))
   some = joint > 0
   bits = float((joint[some] * np.log2(joint[some] / alone[some])).sum())
   bias = (joint.shape[0] - 1) * (joint.shape[1] - 1) / (2 * len(a) * np.log(2))
-  return bits - bias
+  return max(0.0, bits - bias)
 
 
 def measure(spikes: np.ndarray, labels: np.ndarray) -> Statistics:
@@ -117,7 +129,8 @@ def measure(spikes: np.ndarray, labels: np.ndarray) -> Statistics:
   counts = spikes.sum(1)
   found = intervals(spikes)
   classes = [counts[labels == label] for label in np.unique(labels)]
-  within = np.stack([_ratio(c.var(0), c.mean(0)) for c in classes])
+  several = [c for c in classes if len(c) > 1] or [np.zeros_like(counts[:2])]
+  within = np.stack([_ratio(c.var(0, ddof=1), c.mean(0)) for c in several])
   some = ~np.isnan(within)
   means = np.zeros_like(counts)
   for label, group in zip(np.unique(labels), classes, strict=True):
@@ -129,6 +142,6 @@ def measure(spikes: np.ndarray, labels: np.ndarray) -> Statistics:
     fano=_ratio(counts.var(0), counts.mean(0)),
     fano_within=_ratio(np.where(some, within, 0).sum(0), some.sum(0)),
     correlation=_correlation(counts),
-    noise_correlation=_correlation(counts - means),
+    correlation_within=_correlation(counts - means),
     selectivity=np.array([count_information(c, labels) for c in counts.T]),
   )
