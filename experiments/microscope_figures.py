@@ -60,7 +60,7 @@ def _shares(axis, found) -> None:
     axis.text(0.5, 0.5, share["statement"], ha="center", wrap=True)
     axis.set_axis_off()
     return
-  names = ("whole trains", "counts alone")
+  names = f"counts in {share['windows']} windows", "counts of the train"
   bits = [share[n]["bits"] for n in ("intact", "counts")]
   errors = [1.96 * share[n]["standard_error"] for n in ("intact", "counts")]
   axis.bar(names, bits, yerr=errors, color=plots.COLOURS[:2], capsize=4)
@@ -141,10 +141,9 @@ def structure(found: dict, arrays: dict, title: str) -> Figure:
   )  # fmt: skip
   axes[3].axhline(1.0, color="0.5", lw=1, label="Poisson")
   axes[3].set(xlabel="readout neuron", ylabel="Fano factor of counts")
-  axes[3].set_ylim(
-    0, 1.35 * max(1.0, np.nanmax([some.fano, some.fano_within, 0 * x]))
-  )
-  axes[3].legend(fontsize="x-small", loc="upper right", ncols=3)
+  highest = np.nanmax([some.fano, some.fano_within, np.ones_like(some.fano)])
+  axes[3].set_ylim(0, 1.5 * highest)
+  axes[3].legend(fontsize="x-small", loc="upper center", ncols=2)
   for axis, name in ((axes[4], "correlation"), (axes[5], "correlation_within")):
     _image(
       figure, axis, getattr(some, name), "correlation of counts", cmap="RdBu_r",
