@@ -36,6 +36,7 @@ CHOICES = {
   "optimizer.name": ("adam", "sgd"),
   "optimizer.encoder_name": ("", "adam", "sgd", "frozen"),
 }
+SEEDS = 2**32 - 10  # The largest; a run's keys are of some numbers from it on.
 AT_LEAST = {
   "seed": 0, "num_devices": 0, "steps": 1, "batch_size": 1, "num_steps": 2,
   "num_samples": 1,
@@ -67,6 +68,8 @@ def validate(config) -> None:
     value = field(config, name)
     if not math.isfinite(value) or value < least:
       raise ValueError(f"config.{name}: expected >= {least}, got {value}")
+  if config.seed > SEEDS:  # Keys of larger ones are those of smaller ones.
+    raise ValueError(f"config.seed: expected <= {SEEDS}, got {config.seed}")
   bottleneck.check_beta(config.beta)
   channel.check_flip(config.channel_flip)
   _positive(config)

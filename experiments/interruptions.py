@@ -4,12 +4,16 @@ The step that is under way is finished, its state is saved, and the process
 exits with `EXIT_CODE`; the same command goes on from there.
 """
 
+import itertools
 import signal
 
 import jax
 
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: try again.
 _asked = False
+# Of all questions of a process: steps begin anew with each view and group, and
+# JAX ends at a number that it has not seen yet.
+_questions = itertools.count(1)
 
 
 class InterruptedRunError(RuntimeError):
@@ -39,9 +43,13 @@ def listen() -> None:
 
 
 def wanted(step: int) -> bool:
-  """Whether to end after this step; of several processes all say the same."""
+  """Whether to end after this step.
+
+  Several processes, which all ask after every step, all get the same answer.
+  """
+  del step
   if jax.process_count() == 1:
     return _asked
   from jax.experimental import multihost_utils
 
-  return multihost_utils.reached_preemption_sync_point(step)
+  return multihost_utils.reached_preemption_sync_point(next(_questions))

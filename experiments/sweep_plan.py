@@ -40,7 +40,7 @@ def _number(name: str, text: str, kind: type) -> Any:
   try:
     if kind is bool:
       return {"true": True, "false": False}[text.lower()]
-    if kind is int:
+    if kind is int and not text.lstrip("+-").isdigit():  # Say 1e3.
       if (value := float(text)) != round(value):
         raise ValueError
       return round(value)

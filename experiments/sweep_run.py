@@ -64,7 +64,9 @@ class Sweep:
   def source(self, member):
     """(`sources.Source`, the judge's parameters) of a member."""
     config = member.config
-    key = repr((config.data, config.num_steps, config.encoder.kind))
+    key = repr((
+      config.data, config.num_steps, config.encoder.kind, config.judge_epochs
+    ))  # fmt: skip
     if key not in self._sources:
       source = inputs.load(config)
       self._sources[key] = source, inputs.judge(config, source)
@@ -157,9 +159,8 @@ def _survivors(places: dict[int, _Place], left: int, metric: str) -> set:
   ]
   order = np.arange(len(rows))
   if parallel.is_main():
-    worth = [
-      (r["alive"], r[metric], -(r["distortion"] or 0.0)) for _, r in rows
-    ]
+    least = lambda r: np.inf if r["distortion"] is None else r["distortion"]
+    worth = [(r["alive"], r[metric], -least(r)) for _, r in rows]
     order = np.array(sorted(order, key=lambda i: worth[i], reverse=True))
   order = parallel.from_main(order)
   return {rows[i][0] for i in np.asarray(order)[:left]}

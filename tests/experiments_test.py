@@ -545,6 +545,7 @@ BAD = [
     {"data__source": "shd", "data__target": "prototype"},
     "config.data.target: expected one of label for the source shd",
   ),
+  ({"seed": 2**32}, "config.seed: expected <= 4294967286, got 4294967296"),
   ({"data__dt_ms": 0.0}, "config.data.dt_ms: expected > 0, got 0.0"),
   ({"channel_flip": 1.5}, r"flip: expected a probability in \[0, 1\], got 1.5"),
   (

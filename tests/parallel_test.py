@@ -218,6 +218,36 @@ def test_sigterm_ends_both_processes_after_the_same_step(tmp_path):
     assert f"asked to end at step {max(steps)}, which is saved" in errors
 
 
+ASKED = """
+import os, signal, sys, time, jax
+address, index, early = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "early"
+from experiments import interruptions
+from timedecode import parallel
+interruptions.listen()  # JAX takes the signal from here, as in `train`.
+jax.distributed.initialize(address, 2, index)
+parallel.meet()
+for first in (5000, 0, 0, 0):  # Resumed; then groups or views, each from 0.
+  if not index and first == (5000 if early else 0):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1.0)
+  parallel.wait_for_all("all know")
+  for step in range(first, first + 20):
+    if interruptions.wanted(step):
+      sys.exit(75)
+"""
+
+
+@pytest.mark.parametrize("moment", ["early", "between"])
+def test_a_notice_is_heard_whatever_the_numbers_of_steps(moment):
+  """Before the first step of a run that goes on, and between two groups."""
+  address = f"localhost:{_free_port()}"
+  both = [
+    _spawn(["-c", ASKED, address, str(index), moment], {}) for index in range(2)
+  ]
+  codes = [process.wait(timeout=200) for process in both]
+  assert codes == [75, 75], [_told(process)[-2000:] for process in both]
+
+
 def test_what_process_0_refuses_ends_the_other(tmp_path):
   (tmp_path / "file").write_text("another's")
   port = _free_port()
