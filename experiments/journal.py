@@ -1,6 +1,7 @@
 """What a run leaves as it goes: metrics, checkpoints, progress."""
 
 import json
+import os
 import pathlib
 import time
 
@@ -52,16 +53,30 @@ def describe(metrics_) -> dict:
 def replace_text(path: pathlib.Path, text: str) -> None:
   """Writes the file anew, all or nothing."""
   temporary = path.with_suffix(".partial")
-  temporary.write_text(text)
+  with temporary.open("w") as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())  # Or a power cut leaves an empty file of the name.
   temporary.replace(path)
 
 
 def read_rows(path: pathlib.Path) -> list[dict]:
-  """The lines of a metrics file; a last line that was cut off is left out."""
+  """The lines of a metrics file; a last line that was cut off is left out.
+
+  Raises:
+    ValueError: another line that is none, with its file and number.
+  """
   if not path.exists():
     return []
-  lines = path.read_text().split("\n")
-  return [json.loads(line) for line in lines[:-1]]
+  rows = []
+  for number, line in enumerate(path.read_text().split("\n")[:-1], 1):
+    try:
+      rows.append(json.loads(line))
+    except json.JSONDecodeError as error:
+      raise ValueError(
+        f"{path}, line {number}: expected JSON, got {line[:40]!r}"
+      ) from error
+  return rows
 
 
 def write_rows(path: pathlib.Path, rows: list[dict], report) -> None:

@@ -120,11 +120,12 @@ def _check_data(folder, source, theirs) -> None:
 
 
 def _restore(folder, state, source):
-  """What `checkpoints.restore` finds, of the same data."""
+  """(state, meta, rows) of the checkpoint, of the same data, or None."""
   found = checkpoints.restore(folder, state)
-  if found is not None:
-    _check_data(folder, source, found[1].get("data"))
-  return found
+  if found is None:
+    return None
+  _check_data(folder, source, found[1].get("data"))
+  return *found, journal.read_rows(folder / "metrics.jsonl")
 
 
 def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
@@ -139,9 +140,9 @@ def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
   seconds, skipped, rows = 0.0, 0, []
   found = parallel.on_main(lambda: _restore(folder, state, source))
   if found is not None:
-    state, meta = jax.tree.map(jnp.asarray, found[0]), found[1]
+    restored, meta, rows = found
+    state = jax.tree.map(jnp.asarray, restored)
     seconds, skipped = meta["train_seconds"], meta.get("skipped", 0)
-    rows = journal.read_rows(folder / "metrics.jsonl")
     rows = [row for row in rows if row["step"] <= int(state.step)]
   state = parallel.from_main(state)
   evaluate = scoring.make_evaluator(config, view, source)

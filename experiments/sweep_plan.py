@@ -170,6 +170,10 @@ def rungs(config, count: int, halving: int) -> list[tuple[int, int]]:
     return [(config.steps, count)]
   if halving < 2:
     raise ValueError(f"halving: expected 0 or at least 2, got {halving}")
+  if count < halving:
+    raise ValueError(
+      f"halving: expected at most the {count} members, got {halving}"
+    )
   number = int(math.log(count) / math.log(halving) + 1e-9)
   result, left = [], count
   for index in range(number, 0, -1):

@@ -296,6 +296,15 @@ def test_sigterm_saves_and_exits_with_75(tmp_path):
   assert ends[0] == ends[1]
 
 
+def test_a_damaged_line_is_named(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  path.write_text('{"step": 1}\n{"step": \n{"st')
+  with pytest.raises(ValueError, match=r"metrics.jsonl, line 2: expected JSON"):
+    journal.read_rows(path)
+  path.write_text('{"step": 1}\n{"st')
+  assert journal.read_rows(path) == [{"step": 1}]
+
+
 def test_kills_at_random_moments(tmp_path):
   """Four in a save; by default the command does 200."""
   found = kills.run(tmp_path, kills=10, in_saves=4, seed=3)

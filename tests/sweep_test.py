@@ -329,6 +329,8 @@ def test_a_sweep_that_cannot_be(texts, message):
 def test_bad_options():
   with pytest.raises(ValueError, match="halving: expected 0 or at least 2"):
     sweep_run.Sweep(_tiny(), ["seed=0,1"], halving=1)
+  with pytest.raises(ValueError, match="halving: expected at most the 2 memb"):
+    sweep_run.Sweep(_tiny(), ["seed=0,1"], halving=3)
   with pytest.raises(ValueError, match="together: expected one of"):
     sweep_run.Sweep(_tiny(), ["seed=0,1"], together="both")
   with pytest.raises(ValueError, match="most: expected >= 0, got -1"):
