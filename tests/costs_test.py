@@ -17,7 +17,9 @@ def test_a_step_costs_what_is_stored(name):
   assert found["product_flops"] == STORED[name]["product_flops"]
   for figure in ("flops", "bytes", "temporary_bytes"):
     # Compilers of other processors may join loops in another way.
-    assert found[figure] == pytest.approx(STORED[name][figure], rel=0.25), figure
+    assert found[figure] == pytest.approx(STORED[name][figure], rel=0.25), (
+      figure
+    )
 
 
 def test_products_of_the_published_step_by_hand():
