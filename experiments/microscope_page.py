@@ -51,19 +51,7 @@ def statements(found: dict) -> list[str]:
       f" {retrained['counts']['distortion']:.1f} from counts,"
       f" {retrained['trains']['distortion']:.1f} from trains)."
     )
-  for name, words in (
-    ("as trained", "the decoder as trained"),
-    ("prefixes", "one trained for prefixes"),
-  ):
-    latency, last = found["latency"][name], found["anytime"][name][-1]
-    if latency is None:
-      said.append(f"Latency: {words} gains nothing that can be told from 0.")
-      continue
-    said.append(
-      f"Latency: {words} has 90 % of its final {metric} after"
-      f" {latency['steps']} of {last['steps']} steps and"
-      f" {latency['spikes']:.1f} of {last['spikes']:.1f} spikes."
-    )
+  said += _latency(found, metric)
   bits = ", ".join(
     f"{entry['total']:.1f} ± {entry['standard_error']:.1f} ({name})"
     for name, entry in found["information"].items()
@@ -77,18 +65,43 @@ def statements(found: dict) -> list[str]:
   if found["metric"] == "accuracy":  # Pixels would count what they share.
     taken = constant.taken(found["constant_distortion"], intact["distortion"])
     said.append(f"Of the label the decoder takes {taken:.2f} bits per example.")
-  if cost := found["cost"]:
-    snn, ann = cost["energy_pj_estimate"]
+  return [*said, *_cost(found)]
+
+
+def _latency(found: dict, metric: str) -> list[str]:
+  """How soon each decoder is at 90 %."""
+  said = []
+  for name, words in (
+    ("as trained", "the decoder as trained"),
+    ("prefixes", "one trained for prefixes"),
+  ):
+    latency, last = found["latency"][name], found["anytime"][name][-1]
+    if latency is None:
+      said.append(f"Latency: {words} gains nothing that can be told from 0.")
+      continue
     said.append(
-      f"Cost: {sum(cost['accumulations']):,.0f} synaptic accumulations and"
-      f" {sum(cost['updates']):,.0f} multiplications of traces, kernels and"
-      " refractory terms per example in the encoder (the decoder is not"
-      f" counted), against {sum(cost['dense']):,.0f} multiply-accumulates of an"
-      " ANN of the encoder's size; by 45 nm arithmetic (Horowitz 2014) an"
-      f" estimate of {snn / 1e6:.2f} and {ann / 1e6:.2f} microjoules, without"
-      " memory."
+      f"Latency: {words} has 90 % of its final {metric} after"
+      f" {latency['steps']} of {last['steps']} steps and"
+      f" {latency['spikes']:.1f} of {last['spikes']:.1f} spikes."
     )
   return said
+
+
+def _cost(found: dict) -> list[str]:
+  """Operations, where they were counted."""
+  cost = found["cost"]
+  if not cost:
+    return []
+  snn, ann = cost["energy_pj_estimate"]
+  return [
+    f"Cost: {sum(cost['accumulations']):,.0f} synaptic accumulations and"
+    f" {sum(cost['updates']):,.0f} multiplications of traces, kernels and"
+    " refractory terms per example in the encoder (the decoder is not"
+    f" counted), against {sum(cost['dense']):,.0f} multiply-accumulates of an"
+    " ANN of the encoder's size; by 45 nm arithmetic (Horowitz 2014) an"
+    f" estimate of {snn / 1e6:.2f} and {ann / 1e6:.2f} microjoules, without"
+    " memory."
+  ]
 
 
 def _with_error(point: dict) -> str:

@@ -9,8 +9,8 @@ and r_{t+1} the gradient by the refractory term of the next step:
   rho_t = c rho_{t-1} - s_{t-1}        u_t = I_t + rho_t        s_t = H(u_t)
   dI_t  = du_t + psi(u_t) (ds_t - r_{t+1})          r_t = dI_t + c r_{t+1}
 
-`jax.lax.scan` over `neurons.lif` is the reference; elsewhere than on GPUs the
-kernel runs interpreted, for tests.
+`jax.lax.scan` over `neurons.lif` is the reference; with `interpret` the kernel
+runs on any device, slowly, for tests.
 """
 
 import functools
