@@ -150,7 +150,8 @@ def write_best(folder: pathlib.Path, end: End) -> None:
   partial.mkdir(parents=True)
   stored = json.loads(config.to_json_best_effort())
   (partial / "config.json").write_text(json.dumps(stored, indent=2) + "\n")
-  text = "".join(json.dumps(row) + "\n" for row in end.rows)
+  seen = lambda row: {"examples_seen": row["step"] * config.batch_size}
+  text = "".join(json.dumps(seen(row) | row) + "\n" for row in end.rows)
   (partial / "metrics.jsonl").write_text(text)
   step, last = int(end.state.step), end.rows[-1]
   meta = {

@@ -16,12 +16,14 @@ from experiments import (
   evaluate,
   inputs,
   interruptions,
+  journal,
   loop,
   scoring,
   sweep_plan,
   sweep_program,
   sweep_run,
 )
+from timedecode import plots
 from timedecode.datasets import feed
 
 
@@ -185,6 +187,19 @@ def test_the_best_is_a_run_that_can_be_judged_again(whole):
   assert best["test"] == pytest.approx(
     {name: found[name] for name in best["test"]}, rel=1e-5
   )
+
+
+def test_the_best_run_can_be_drawn(whole, tmp_path):
+  """Its metrics have what the curves of a run need."""
+  place = whole[0] / "best"
+  rows = journal.read_rows(place / "metrics.jsonl")
+  batch_size = json.loads((place / "config.json").read_text())["batch_size"]
+  assert [r["examples_seen"] for r in rows] == [
+    r["step"] * batch_size for r in rows
+  ]
+  path = tmp_path / "curves.png"
+  plots.learning_curves(path, {"best": rows}, "title", "judge_accuracy")
+  assert path.stat().st_size > 5000
 
 
 def test_the_tables_hold_all_figures(whole):
