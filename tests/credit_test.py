@@ -1,6 +1,7 @@
 """Rules of credit against each other, by hand and in NumPy loops."""
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest

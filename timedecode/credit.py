@@ -50,6 +50,11 @@ class Credit(NamedTuple):
   error: Callable[..., jax.Array]
   local: bool
 
+  @property
+  def exact_carry(self) -> bool:
+    """Whether nothing is taken for a constant between two steps."""
+    return self.carry is _same
+
 
 def _same(value):
   return value

@@ -59,6 +59,17 @@ def check_size(name: str, value: int) -> None:
     raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
 
 
+def _run_neuron(neuron, params, state, drives, credit):
+  """The neurons over all steps, at once where nothing is cut between them."""
+  if neuron.run is not None and credit.exact_carry:
+    return neuron.run(params, state, drives)
+  return jax.lax.scan(
+    lambda state, drive: neuron.step(params, credit.carry(state), drive),
+    state,
+    drives,
+  )
+
+
 def _layer(weights_shape, connect, pool, neuron, synapse, weight_scale):
   """Joins synaptic filter, connection and neuron into a `Layer`."""
 
@@ -90,10 +101,8 @@ def _layer(weights_shape, connect, pool, neuron, synapse, weight_scale):
       synapse.run, state.synapse, spikes, synapse.gain
     )
     drive = pool(connect(params.weights, traces))
-    neuron_state, outputs = jax.lax.scan(
-      lambda state, d: neuron.step(params.neuron, credit.carry(state), d),
-      state.neuron,
-      drive,
+    neuron_state, outputs = _run_neuron(
+      neuron, params.neuron, state.neuron, drive, credit
     )
     return LayerState(synapse_state, neuron_state), outputs
 

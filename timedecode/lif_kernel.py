@@ -1,180 +1,214 @@
-"""The LIF recurrence as one GPU kernel in each direction, in Pallas.
+"""`lif_recurrence` as one GPU kernel in each direction, in Pallas.
 
 Threads share the neurons, and time runs inside: forward reads the currents
-once and writes spikes and potentials once; backward reads potentials and both
-cotangents once and writes the currents' gradient once. With I_t = d_t + bias,
-equations (1)-(3) of `neurons` and their reverse, psi the surrogate derivative
-and r_{t+1} the gradient by the refractory term of the next step:
+once and writes spikes and potentials once; backward reads the potentials and
+the spikes' cotangent once and writes the currents' gradient once. The loads of
+the next `unroll` steps are under way while those before are worked on.
 
-  rho_t = c rho_{t-1} - s_{t-1}        u_t = I_t + rho_t        s_t = H(u_t)
-  dI_t  = du_t + psi(u_t) (ds_t - r_{t+1})          r_t = dI_t + c r_{t+1}
-
-`jax.lax.scan` over `neurons.lif` is the reference; with `interpret` the kernel
-runs on any device, slowly, for tests.
+The scan is their reference. With `interpret` they run on any device, slowly,
+for tests.
 """
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
-from timedecode import neurons
 
-BLOCK = 128  # Neurons per program, a power of two.
+class Tiling(NamedTuple):
+  """How a kernel is cut: it has no effect on values.
+
+  Attributes:
+    block: neurons per program, a power of two.
+    warps: threads per program over 32, a power of two.
+    unroll: steps whose loads are issued together.
+  """
+
+  block: int
+  warps: int
+  unroll: int
 
 
-def _columns(count):
-  """Which neurons this program has, and which of them there are."""
-  columns = pl.program_id(0) * BLOCK + jnp.arange(BLOCK)
-  return columns, columns < count
+def default_tiling(count: int) -> Tiling:
+  """For `count` neurons, examples of a batch together."""
+  if count >= 2**18:
+    return Tiling(256, 4, 4)
+  return Tiling(32, 1, 16)
 
 
-def _read(ref, index, present):
-  return triton.load(ref.at[index], mask=present, other=0.0)
+class _Rows:
+  """Rows of time of the neurons that this program has."""
+
+  def __init__(self, count, block):
+    self.example = pl.program_id(0)
+    self.columns = pl.program_id(1) * block + jnp.arange(block)
+    self.present = self.columns < count
+
+  def read(self, ref, *step, wanted=True):
+    at = (self.example, *step, self.columns)
+    return triton.load(ref.at[at], mask=self.present & wanted, other=0.0)
+
+  def write(self, ref, values, *step):
+    at = (self.example, *step, self.columns)
+    triton.store(ref.at[at], values, mask=self.present)
 
 
-def _write(ref, index, values, present):
-  triton.store(ref.at[index], values, mask=present)
+def _over_time(num_steps, unroll, load, work, carry):
+  """``carry = work(i, carry, load(i))`` for i < T, loads run ahead."""
+  ahead = lambda first: [load(first + k) for k in range(unroll)]
+
+  def chunk(index, state):
+    carry, loaded = state
+    following = ahead((index + 1) * unroll)
+    for k, values in enumerate(loaded):
+      carry = work(index * unroll + k, carry, values)
+    return carry, following
+
+  count, rest = divmod(num_steps, unroll)
+  carry, loaded = jax.lax.fori_loop(0, count, chunk, (carry, ahead(0)))
+  for k in range(rest):
+    carry = work(count * unroll + k, carry, loaded[k])
+  return carry
 
 
 def _forward_kernel(
-  current, refractory, before, spikes, potential, after, *, c
-):
-  num_steps, count = current.shape
-  columns, present = _columns(count)
-
-  def step(t, carry):
-    rho, fired = carry
-    rho = c * rho - fired
-    u = _read(current, (t, columns), present) + rho
-    fired = (u >= 0).astype(u.dtype)
-    _write(spikes, (t, columns), fired, present)
-    _write(potential, (t, columns), u, present)
-    return rho, fired
-
-  first = _read(refractory, columns, present), _read(before, columns, present)
-  rho, _ = jax.lax.fori_loop(0, num_steps, step, first)
-  _write(after, columns, rho, present)
-
-
-def _backward_kernel(
-  potential, d_spikes, d_potential, d_after, d_current, d_refractory, d_before,
-  *, c, derivative,
+  current, bias, state, before, spikes, potential, after,
+  *, decay, leaky, tiling,
 ):  # fmt: skip
-  num_steps, count = potential.shape
-  columns, present = _columns(count)
+  _, num_steps, count = current.shape
+  rows = _Rows(count, tiling.block)
+  threshold = rows.read(bias)
 
-  def step(i, carry):
-    by_refractory, by_spikes = carry  # Of the step after: c r and -r.
-    at = num_steps - 1 - i, columns
-    wanted = _read(d_spikes, at, present) + by_spikes
-    psi = derivative(_read(potential, at, present))
-    gradient = _read(d_potential, at, present) + psi * wanted
-    _write(d_current, at, gradient, present)
-    r = gradient + by_refractory
-    return c * r, -r
+  def load(t):
+    return rows.read(current, t, wanted=t < num_steps)
 
-  last = _read(d_after, columns, present)
-  found = jax.lax.fori_loop(0, num_steps, step, (last, jnp.zeros_like(last)))
-  _write(d_refractory, columns, found[0], present)
-  _write(d_before, columns, found[1], present)
+  def work(t, carry, drive):
+    x, fired = carry
+    x = decay * x - fired
+    if leaky:
+      x = x + drive
+    u = x + threshold if leaky else x + (drive + threshold)
+    fired = (u >= 0).astype(u.dtype)
+    rows.write(spikes, fired, t)
+    rows.write(potential, u, t)
+    return x, fired
+
+  first = rows.read(state), rows.read(before)
+  x, _ = _over_time(num_steps, tiling.unroll, load, work, first)
+  rows.write(after, x)
 
 
-def _call(kernel, outputs, arguments, interpret):
-  """The kernel over all neurons; outputs and arguments end in [..., N]."""
+def _backward_kernel(*refs, decay, leaky, derivative, tiling, with_potential):
+  potential, d_after, d_spikes = refs[:3]
+  d_potential = refs[3] if with_potential else None
+  d_current, d_bias, d_state, d_before = refs[-4:]
+  _, num_steps, count = potential.shape
+  rows = _Rows(count, tiling.block)
+  inputs = [potential, d_spikes] + [d_potential] * with_potential
+
+  def load(i):
+    t = jnp.maximum(num_steps - 1 - i, 0)
+    return [rows.read(ref, t, wanted=i < num_steps) for ref in inputs]
+
+  def work(i, carry, values):
+    r, by_decay, total = carry  # Of the step after: r, decay r; sum of du.
+    du = derivative(values[0]) * (values[1] - r)
+    if with_potential:
+      du = values[2] + du
+    r = du + by_decay
+    rows.write(d_current, r if leaky else du, num_steps - 1 - i)
+    return r, decay * r, total + du
+
+  zero = jnp.zeros(tiling.block, potential.dtype)
+  first = zero, rows.read(d_after), zero
+  r, by_decay, total = _over_time(
+    num_steps, tiling.unroll, load, work, first
+  )  # fmt: skip
+  rows.write(d_bias, total)
+  rows.write(d_state, by_decay)
+  rows.write(d_before, -r)
+
+
+def _call(kernel, outputs, arguments, tiling, interpret):
+  """The kernel over [B, ..., M]: a program per example and block."""
+  batch, count = arguments[0].shape[0], arguments[0].shape[-1]
+  tiling = default_tiling(batch * count) if tiling is None else tiling
   return pl.pallas_call(
-    kernel,
+    functools.partial(kernel, tiling=tiling),
     out_shape=[jax.ShapeDtypeStruct(s, arguments[0].dtype) for s in outputs],
-    grid=(pl.cdiv(arguments[0].shape[-1], BLOCK),),
+    grid=(batch, pl.cdiv(count, tiling.block)),
     interpret=interpret,
-    compiler_params=triton.CompilerParams(),
+    compiler_params=triton.CompilerParams(num_warps=tiling.warps),
   )(*arguments)
 
 
-def _flat_batch(function):
-  """A batch of populations is one population: no copy where it follows time.
-
-  Args:
-    function: of arrays [T, N] or [N], element-wise in N.
-  """
-  wrapped = jax.custom_batching.custom_vmap(lambda *a: tuple(function(*a)))
-
-  @wrapped.def_vmap
-  def rule(size, batched, *arguments):
-    flat = []
-    for argument, has in zip(arguments, batched, strict=True):
-      if has:
-        argument = jnp.moveaxis(argument, 0, -2)
-      else:
-        shape = (*argument.shape[:-1], size, argument.shape[-1])
-        argument = jnp.broadcast_to(argument[..., None, :], shape)
-      flat.append(argument.reshape(*argument.shape[:-2], -1))
-    results = wrapped(*flat)
-    back = lambda x: jnp.moveaxis(x.reshape(*x.shape[:-1], size, -1), -2, 0)
-    batched = (True,) * len(results)
-    return tuple(back(result) for result in results), batched
-
-  return wrapped
-
-
-@functools.cache
-def make_run(
-  derivative: Callable[[jax.Array], jax.Array],
-  refractory_decay: float = 0.65,
-  interpret: bool = False,
-) -> Callable:
-  """Builds ``run(currents [T, N], state) -> (state, (spikes, potential))``.
-
-  The same as `jax.lax.scan` of the step of `neurons.lif` over currents that
-  have the bias in them, gradients included; batch with `jax.vmap`.
-
-  Args:
-    derivative: psi, element-wise.
-    refractory_decay: c.
-    interpret: run by the interpreter of Pallas, on any device.
-  """
-  forward_kernel = functools.partial(_forward_kernel, c=refractory_decay)
-  backward_kernel = functools.partial(
-    _backward_kernel, c=refractory_decay, derivative=derivative
+def _one_grid(function):
+  """``function`` of [B, ...] arrays, for arrays without B: mapped, they get
+  it, so that a batch is one kernel over arrays that stay where they lie."""
+  call = jax.custom_batching.custom_vmap(
+    lambda *arguments: tuple(
+      out[0] for out in function(*(a[None] for a in arguments))
+    )
+  )
+  batched = jax.custom_batching.custom_vmap(
+    lambda *arguments: tuple(function(*arguments))
   )
 
-  @_flat_batch
-  def forward(current, refractory, before):
-    whole, one = current.shape, current.shape[1:]
-    outputs = (whole, whole, one)
-    arguments = current, refractory, before
-    return _call(forward_kernel, outputs, arguments, interpret)
+  def spread(size, mapped, arguments):
+    return [
+      a if has else jnp.broadcast_to(a, (size, *a.shape))
+      for a, has in zip(arguments, mapped, strict=True)
+    ]
 
-  @_flat_batch
-  def backward(potential, d_spikes, d_potential, d_after):
-    whole, one = potential.shape, potential.shape[1:]
-    outputs = (whole, one, one)
-    arguments = potential, d_spikes, d_potential, d_after
-    return _call(backward_kernel, outputs, arguments, interpret)
+  @call.def_vmap
+  def rule(size, mapped, *arguments):
+    found = batched(*spread(size, mapped, arguments))
+    return found, (True,) * len(found)
 
-  @jax.custom_vjp
-  def fused(current, refractory, before):
-    return forward(current, refractory, before)
+  @batched.def_vmap
+  def again(size, mapped, *arguments):
+    whole = spread(size, mapped, arguments)
+    found = batched(*(a.reshape(-1, *a.shape[2:]) for a in whole))
+    found = tuple(out.reshape(size, -1, *out.shape[1:]) for out in found)
+    return found, (True,) * len(found)
 
-  def fused_forward(current, refractory, before):
-    found = fused(current, refractory, before)
-    return found, found[1]
+  return call
 
-  def fused_backward(potential, cotangents):
-    return backward(potential, *cotangents)
 
-  fused.defvjp(fused_forward, fused_backward)
+def forward(
+  decay: float, leaky: bool, tiling: Tiling | None = None,
+  interpret: bool = False,
+) -> Callable:  # fmt: skip
+  """``(current [T, M], bias, state, before [M]) -> (spikes, potential
+  [T, M], state after [M])``; see `lif_recurrence`."""
+  kernel = functools.partial(_forward_kernel, decay=decay, leaky=leaky)
 
-  def run(currents, state):
-    if currents.ndim != 2 or not len(currents):
-      raise ValueError(
-        f"currents: expected [T, N] with T >= 1, got {currents.shape}; batch"
-        " with jax.vmap"
-      )
-    spikes, potential, refractory = fused(currents, *state)
-    return neurons.LIFState(refractory, spikes[-1]), (spikes, potential)
+  def run(current, bias, state, before):
+    outputs = current.shape, current.shape, bias.shape
+    arguments = current, bias, state, before
+    return _call(kernel, outputs, arguments, tiling, interpret)
 
-  return run
+  return _one_grid(run)
+
+
+def backward(
+  decay: float, leaky: bool, derivative: Callable[[jax.Array], jax.Array],
+  tiling: Tiling | None = None, interpret: bool = False,
+) -> Callable:  # fmt: skip
+  """``(potential [T, M], d_after [M], d_spikes[, d_potential] [T, M]) ->
+  (d_current [T, M], d_bias, d_state, d_before [M])``."""
+
+  def run(potential, d_after, *cotangents):
+    kernel = functools.partial(
+      _backward_kernel, decay=decay, leaky=leaky, derivative=derivative,
+      with_potential=len(cotangents) > 1,
+    )  # fmt: skip
+    outputs = [potential.shape] + [d_after.shape] * 3
+    arguments = potential, d_after, *cotangents
+    return _call(kernel, outputs, arguments, tiling, interpret)
+
+  return _one_grid(run)

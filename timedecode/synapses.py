@@ -149,6 +149,13 @@ def lif_filter(
   return Filter(initial_state, step, run, total)
 
 
+def direct() -> Filter:
+  """No filter: inputs act in their own step, as they are."""
+  return Filter(
+    lambda shape: (), lambda state, x: (state, x), lambda s, x: (s, x)
+  )
+
+
 def causal_filter(kernels: jax.Array, x: jax.Array) -> jax.Array:
   """Every kernel on every neuron, ``sum_l f_k(l) x_{t-l}``, zero past.
 

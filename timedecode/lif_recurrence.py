@@ -1,0 +1,130 @@
+"""Populations of LIF neurons over a whole train, forward and backward.
+
+With x the state, I_t the current, b the bias (minus the threshold), psi the
+surrogate derivative, r_{t+1} the gradient by x_{t+1}:
+
+  x_t = decay x_{t-1} - s_{t-1} + [leaky] I_t                            (1)
+  u_t = x_t + b + [not leaky] I_t        s_t = H(u_t), H(0) = 1          (2)
+
+  du_t = du'_t + psi(u_t) (ds_t - r_{t+1})    r_t = du_t + decay r_{t+1}  (3)
+  dI_t = r_t where leaky, else du_t           db = sum_t du_t            (4)
+
+`leaky`: x is the membrane potential, which integrates the current; otherwise
+it is the after-effect of earlier spikes alone. The gradient needs u and no
+other array of a train. On CUDA devices each direction is one kernel
+(`lif_kernel`), elsewhere a scan.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from timedecode import lif_kernel
+
+
+def scan_forward(decay: float, leaky: bool) -> Callable:
+  """``(current [T, ...], bias, state, before [...]) -> (spikes, potential
+  [T, ...], state after)``, equations (1) and (2) step by step."""
+
+  def run(current, bias, state, before):
+    def step(carry, drive):
+      x, fired = carry
+      x = decay * x - fired
+      if leaky:
+        x = x + drive
+      u = x + bias if leaky else x + (drive + bias)
+      fired = (u >= 0).astype(u.dtype)
+      return (x, fired), (fired, u)
+
+    (after, _), outputs = jax.lax.scan(step, (state, before), current)
+    return *outputs, after
+
+  return run
+
+
+def scan_backward(decay: float, leaky: bool, derivative: Callable) -> Callable:
+  """``(potential [T, ...], d_after [...], d_spikes[, d_potential]) ->
+  (d_current, d_bias, d_state, d_before)``, equations (3) and (4)."""
+
+  def run(potential, d_after, d_spikes, d_potential=None):
+    def step(carry, inputs):
+      r, by_decay, total = carry
+      du = derivative(inputs[0]) * (inputs[1] - r)
+      if d_potential is not None:
+        du = inputs[2] + du
+      r = du + by_decay
+      return (r, decay * r, total + du), (r if leaky else du)
+
+    given = (potential, d_spikes, d_potential)[: 2 + (d_potential is not None)]
+    zero = jnp.zeros_like(d_after)
+    (r, by_decay, total), d_current = jax.lax.scan(
+      step, (zero, d_after, zero), given, reverse=True
+    )
+    return d_current, total, by_decay, -r
+
+  return run
+
+
+def _by_platform(scan, kernel):
+  """The scan, or on CUDA devices the kernel over one flat population."""
+
+  def flat(*arrays):
+    shape = arrays[1].shape
+    lead = lambda a: a.shape[: a.ndim - len(shape)]
+    found = kernel(*(a.reshape(*lead(a), -1) for a in arrays))
+    return tuple(a.reshape(*a.shape[:-1], *shape) for a in found)
+
+  return lambda *arrays: jax.lax.platform_dependent(
+    *arrays, cuda=flat, default=lambda *a: tuple(scan(*a))
+  )
+
+
+def _instantiate(cotangent):
+  if isinstance(cotangent, SymbolicZero):
+    return jnp.zeros(cotangent.shape, cotangent.dtype)
+  return cotangent
+
+
+def make_run(
+  derivative: Callable[[jax.Array], jax.Array],
+  decay: float,
+  leaky: bool,
+) -> Callable:
+  """Builds ``run(current, bias, state, before) -> (spikes, potential, after)``.
+
+  Args:
+    derivative: psi, element-wise.
+    decay: of the state, per step.
+    leaky: which of the two neurons, see above.
+
+  Returns:
+    run: current [T, ...], T >= 1, the others [...]; differentiable in reverse
+    mode once; batch with `jax.vmap`.
+  """
+  forward = _by_platform(
+    scan_forward(decay, leaky), lif_kernel.forward(decay, leaky)
+  )
+  backward = _by_platform(
+    scan_backward(decay, leaky, derivative),
+    lif_kernel.backward(decay, leaky, derivative),
+  )
+
+  @jax.custom_vjp
+  def run(current, bias, state, before):
+    return forward(current, bias, state, before)
+
+  def run_forward(*arguments):
+    found = run(*(argument.value for argument in arguments))
+    return found, found[1]
+
+  def run_backward(potential, cotangents):
+    d_spikes, d_potential, d_after = cotangents
+    given = [_instantiate(d_after), _instantiate(d_spikes)]
+    if not isinstance(d_potential, SymbolicZero):
+      given.append(d_potential)
+    return backward(potential, *given)
+
+  run.defvjp(run_forward, run_backward, symbolic_zeros=True)
+  return run
