@@ -220,7 +220,7 @@ def make_encoder(
     drive = credit.error(drive, hidden, effective)
     history, (spikes, logits) = neurons.glm_readout(
       params.readout, feedback_kernel, state.readout.history, drive, uniforms,
-      sampler, credit.carry,
+      sampler, None if credit.exact_carry else credit.carry,
     )  # fmt: skip
     after = EncoderState(states, neurons.GLMState(pending, history))
     return Sample(spikes, logits, hidden, potentials, after)

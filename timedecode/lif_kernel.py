@@ -40,7 +40,7 @@ def default_tiling(count: int) -> Tiling:
   return Tiling(32, 1, 16)
 
 
-class _Rows:
+class Rows:
   """Rows of time of the neurons that this program has."""
 
   def __init__(self, count, block):
@@ -49,15 +49,17 @@ class _Rows:
     self.present = self.columns < count
 
   def read(self, ref, *step, wanted=True):
+    """The values of one step; zeros where there is no neuron."""
     at = (self.example, *step, self.columns)
     return triton.load(ref.at[at], mask=self.present & wanted, other=0.0)
 
   def write(self, ref, values, *step):
+    """Stores the values of one step."""
     at = (self.example, *step, self.columns)
     triton.store(ref.at[at], values, mask=self.present)
 
 
-def _over_time(num_steps, unroll, load, work, carry):
+def over_time(num_steps, unroll, load, work, carry):
   """``carry = work(i, carry, load(i))`` for i < T, loads run ahead."""
   ahead = lambda first: [load(first + k) for k in range(unroll)]
 
@@ -80,7 +82,7 @@ def _forward_kernel(
   *, decay, leaky, tiling,
 ):  # fmt: skip
   _, num_steps, count = current.shape
-  rows = _Rows(count, tiling.block)
+  rows = Rows(count, tiling.block)
   threshold = rows.read(bias)
 
   def load(t):
@@ -98,7 +100,7 @@ def _forward_kernel(
     return x, fired
 
   first = rows.read(state), rows.read(before)
-  x, _ = _over_time(num_steps, tiling.unroll, load, work, first)
+  x, _ = over_time(num_steps, tiling.unroll, load, work, first)
   rows.write(after, x)
 
 
@@ -107,7 +109,7 @@ def _backward_kernel(*refs, decay, leaky, derivative, tiling, with_potential):
   d_potential = refs[3] if with_potential else None
   d_current, d_bias, d_state, d_before = refs[-4:]
   _, num_steps, count = potential.shape
-  rows = _Rows(count, tiling.block)
+  rows = Rows(count, tiling.block)
   inputs = [potential, d_spikes] + [d_potential] * with_potential
 
   def load(i):
@@ -125,7 +127,7 @@ def _backward_kernel(*refs, decay, leaky, derivative, tiling, with_potential):
 
   zero = jnp.zeros(tiling.block, potential.dtype)
   first = zero, rows.read(d_after), zero
-  r, by_decay, total = _over_time(
+  r, by_decay, total = over_time(
     num_steps, tiling.unroll, load, work, first
   )  # fmt: skip
   rows.write(d_bias, total)
@@ -133,7 +135,7 @@ def _backward_kernel(*refs, decay, leaky, derivative, tiling, with_potential):
   rows.write(d_before, -r)
 
 
-def _call(kernel, outputs, arguments, tiling, interpret):
+def call(kernel, outputs, arguments, tiling, interpret):
   """The kernel over [B, ..., M]: a program per example and block."""
   batch, count = arguments[0].shape[0], arguments[0].shape[-1]
   tiling = default_tiling(batch * count) if tiling is None else tiling
@@ -146,7 +148,7 @@ def _call(kernel, outputs, arguments, tiling, interpret):
   )(*arguments)
 
 
-def _one_grid(function):
+def one_grid(function):
   """``function`` of [B, ...] arrays, for arrays without B: mapped, they get
   it, so that a batch is one kernel over arrays that stay where they lie."""
   call = jax.custom_batching.custom_vmap(
@@ -190,9 +192,9 @@ def forward(
   def run(current, bias, state, before):
     outputs = current.shape, current.shape, bias.shape
     arguments = current, bias, state, before
-    return _call(kernel, outputs, arguments, tiling, interpret)
+    return call(kernel, outputs, arguments, tiling, interpret)
 
-  return _one_grid(run)
+  return one_grid(run)
 
 
 def backward(
@@ -209,6 +211,6 @@ def backward(
     )  # fmt: skip
     outputs = [potential.shape] + [d_after.shape] * 3
     arguments = potential, d_after, *cotangents
-    return _call(kernel, outputs, arguments, tiling, interpret)
+    return call(kernel, outputs, arguments, tiling, interpret)
 
-  return _one_grid(run)
+  return one_grid(run)

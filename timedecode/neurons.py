@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timedecode import lif_recurrence, surrogate
+from timedecode import glm_recurrence, lif_recurrence, surrogate
 
 
 class Neuron(NamedTuple):
@@ -276,6 +276,9 @@ def expected(logits: jax.Array, uniforms: jax.Array) -> jax.Array:
   return jax.nn.sigmoid(logits)
 
 
+_FUSED = (bernoulli, bernoulli_straight_through, expected)
+
+
 def glm_feedback(
   params: GLMParams, kernel: jax.Array, history: jax.Array
 ) -> jax.Array:
@@ -293,7 +296,7 @@ def glm_readout(
   drive: jax.Array,
   uniforms: jax.Array,
   sampler: Callable[[jax.Array, jax.Array], jax.Array] = bernoulli,
-  carry: Callable[[jax.Array], jax.Array] = lambda history: history,
+  carry: Callable[[jax.Array], jax.Array] | None = None,
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   """The stochastic threshold over a train, equations (4)-(5).
 
@@ -305,15 +308,20 @@ def glm_readout(
     uniforms: [T, N_y] in [0, 1), the randomness of the spikes.
     sampler: turns (logits, uniforms) into spikes.
     carry: applied to the history before the step that uses it; a rule of
-      credit may take it for a constant.
+      credit may take it for a constant. None: nothing is applied.
 
   Returns:
     history after the train, and (spikes, logits), each [T, N_y].
   """
+  own_past = params.feedback.ndim == 1 and not isinstance(kernel, jax.Array)
+  if own_past and carry is None and sampler in _FUSED:
+    run = glm_recurrence.make_run(kernel, sampler)
+    outputs = run(drive, params.bias, params.feedback, history, uniforms)
+    return glm_recurrence.history_after(history, outputs[0]), outputs
 
   def step(history, inputs):
     drive, uniforms = inputs
-    history = carry(history)
+    history = history if carry is None else carry(history)
     logits = drive + params.bias + glm_feedback(params, kernel, history)
     spikes = sampler(logits, uniforms)
     return jnp.concatenate([spikes[None], history[:-1]]), (spikes, logits)
