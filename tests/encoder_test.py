@@ -1,6 +1,7 @@
 """The encoder against NumPy twins, chunks, causality, rates at depth."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -235,3 +236,38 @@ def test_wrong_sizes_are_named():
   snn = _small()
   with pytest.raises(ValueError, match="uniforms: expected shape"):
     snn.run(snn.init(jax.random.key(0)), _spikes(4, (11,)), jnp.zeros((4, 2)))
+
+
+@pytest.mark.parametrize("remat_every", [0, 4])
+def test_a_key_stands_for_its_uniforms(remat_every):
+  snn = encoder.make_encoder(
+    (5,), [encoder.dense(7)], 6, remat_every=remat_every
+  )
+  params, key = snn.init(jax.random.key(0)), jax.random.key(1)
+  inputs = jnp.ones((10, 5))
+  ours = snn.sample(params, inputs, key)
+  theirs = snn.run(params, inputs, jax.random.uniform(key, (10, 6)))
+  assert 0 < float(jnp.mean(ours.spikes)) < 1
+  jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+  with pytest.raises(ValueError, match="uniforms: expected one key, got"):
+    snn.run(params, inputs, jax.random.split(key, 3))
+
+
+def test_a_step_of_training_on_gpus_has_a_kernel_per_recurrence():
+  """Two layers and the readout, there and back; a batch is one kernel."""
+  snn = encoder.make_encoder((5,), [encoder.dense(7), encoder.dense(8)], 6)
+
+  def loss(params, inputs, keys):
+    run = lambda x, key: snn.run(
+      params, x, key, sampler=neurons.bernoulli_straight_through
+    )
+    sample = jax.vmap(run)(inputs, keys)
+    return jnp.sum(sample.spikes) + jnp.sum(sample.logits)
+
+  keys = jax.random.split(jax.random.key(0), 3)
+  target = "__gpu$xla.gpu.triton"
+  made = jax.export.export(
+    jax.jit(jax.grad(loss)), platforms=["cuda"],
+    disabled_checks=[jax.export.DisabledSafetyCheck.custom_call(target)],
+  )(snn.init(jax.random.key(1)), jnp.ones((3, 10, 5)), keys)  # fmt: skip
+  assert made.mlir_module().count(f"custom_call @{target}") == 6

@@ -92,14 +92,20 @@ def test_the_kernel_draws_the_uniforms_of_jax(size):
 
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
-def test_samples_are_those_of_their_uniforms(impl):
+def test_a_key_stands_for_its_uniforms(impl):
+  """Values and gradients."""
   (drive, bias, feedback, history, _), _ = _problem(12, 20)
   key = jax.random.key(3, impl=impl)
-  sample = glm_recurrence.make_sample(KERNEL, neurons.bernoulli)
-  run = glm_recurrence.make_run(KERNEL, neurons.bernoulli)
+  run = glm_recurrence.make_run(KERNEL, neurons.bernoulli_straight_through)
   given = drive, bias, feedback, history
-  theirs = run(*given, jax.random.uniform(key, drive.shape))
-  for found, want in zip(sample(*given, key), theirs, strict=True):
+
+  def both(source):
+    found, back = jax.vjp(lambda *a: run(*a, source), *given)
+    return *found, *back((drive, jnp.sin(drive)))
+
+  uniforms = jax.random.uniform(key, drive.shape)
+  for found, want in zip(both(key), both(uniforms), strict=True):
+    assert np.linalg.norm(want) > 0
     np.testing.assert_array_equal(found, want)
 
 
@@ -128,7 +134,7 @@ def test_gpus_get_two_kernels(name):
 
 def test_gpus_get_one_kernel_that_draws():
   (drive, bias, feedback, history, _), _ = _problem(6, 30)
-  sample = glm_recurrence.make_sample(KERNEL, neurons.bernoulli)
+  sample = glm_recurrence.make_run(KERNEL, neurons.bernoulli)
   given = drive, bias, feedback, history, jax.random.key(0)
   assert _kernels_made(sample, "cuda", *given) == 1
   assert _kernels_made(sample, "cpu", *given) == 0

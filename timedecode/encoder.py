@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from timedecode import credit as credit_lib
-from timedecode import neurons, synapses
+from timedecode import glm_recurrence, neurons, synapses
 from timedecode.layers import Layer, check_size, convolutional, dense
 
 __all__ = [
@@ -70,7 +70,8 @@ class Encoder(NamedTuple):
     init: ``(key) -> EncoderParams``.
     initial_state: ``() -> EncoderState`` at rest.
     run: ``(params, inputs [T, *input_shape], uniforms [T, N_y], state=None,
-      sampler=neurons.bernoulli) -> Sample``: randomness is an argument.
+      sampler=neurons.bernoulli) -> Sample``: randomness is an argument, a
+      key in place of uniforms stands for those it draws.
     sample: ``(params, inputs, key, state=None) -> Sample``.
     input_shape: shape of one step's input.
     num_readout: N_y.
@@ -96,10 +97,12 @@ def _check_inputs(inputs, uniforms, input_shape, num_readout):
       f"inputs: expected shape [T, {', '.join(map(str, input_shape))}] with"
       f" T >= 1, got {inputs.shape}; batch with jax.vmap"
     )
-  if uniforms.shape != (inputs.shape[0], num_readout):
+  key = glm_recurrence.is_key(uniforms)
+  expected = () if key else (inputs.shape[0], num_readout)
+  if uniforms.shape != expected:
     raise ValueError(
-      f"uniforms: expected shape {(inputs.shape[0], num_readout)}, got"
-      f" {uniforms.shape}"
+      f"uniforms: expected {'one key' if key else f'shape {expected}'}, got"
+      f" {'shape ' * key}{uniforms.shape}"
     )
 
 
@@ -230,13 +233,14 @@ def make_encoder(
     state = initial_state() if state is None else state
     if not remat_every or len(inputs) <= remat_every:
       return run_whole(params, inputs, uniforms, state, sampler)
+    if glm_recurrence.is_key(uniforms):
+      uniforms = jax.random.uniform(uniforms, (len(inputs), num_readout))
     return _run_in_pieces(
       run_whole, remat_every, params, inputs, uniforms, state, sampler
     )
 
   def sample(params, inputs, key, state=None):
-    uniforms = jax.random.uniform(key, (inputs.shape[0], num_readout))
-    return run(params, inputs, uniforms, state)
+    return run(params, inputs, key, state)
 
   return Encoder(
     init, initial_state, run, sample, input_shape, num_readout, layers,

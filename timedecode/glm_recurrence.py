@@ -24,7 +24,7 @@ def _scan_forward(kernel, sampler):
   def run(drive, bias, feedback, history, uniforms):
     def step(history, inputs):
       drive, uniforms = inputs
-      trace = jnp.tensordot(kernel, history, axes=1)
+      trace = jnp.tensordot(kernel, history, axes=1, precision="highest")
       u = drive + bias + trace * feedback
       spikes = sampler(u, uniforms)
       return jnp.concatenate([spikes[None], history[:-1]]), (spikes, u)
@@ -39,7 +39,9 @@ def _scan_backward(kernel, sampler):
     def step(later, inputs):
       u, drawn, by_spike, direct = inputs
       _, slope = jax.vjp(lambda u: sampler(u, drawn), u)
-      back = feedback * jnp.tensordot(kernel, later, axes=1)
+      back = feedback * jnp.tensordot(
+        kernel, later, axes=1, precision="highest"
+      )
       du = direct + slope(by_spike + back)[0]
       return jnp.concatenate([du[None], later[:-1]]), du
 
@@ -84,85 +86,86 @@ def _history_gradient(kernel, feedback, du):
   for j in range(length):
     for t in range(min(seen, length - j)):
       band[j, t] = kernel[t + j]
-  return feedback[None] * (band @ du[:seen])
+  return feedback[None] * jnp.matmul(band, du[:seen], precision="highest")
+
+
+def is_key(source: jax.Array) -> bool:
+  """Whether randomness is given as a key and not as uniforms."""
+  return jnp.issubdtype(source.dtype, jax.dtypes.prng_key)
+
+
+def _drawn_there(source):
+  """Whether a kernel can draw what ``jax.random.uniform`` would."""
+  default = str(jax.random.key_impl(source)) == "threefry2x32"
+  return default and jax.config.jax_threefry_partitionable
+
+
+def _forward(kernel, sampler):
+  plain = _scan_forward(kernel, sampler)
+
+  def told(*arguments):
+    run = glm_kernel.forward(kernel, sampler)
+    return jax.lax.platform_dependent(*arguments, cuda=run, default=plain)
+
+  def drawn(*arguments):
+    *given, key = arguments
+    words = jax.random.key_data(key)
+    return glm_kernel.forward(kernel, sampler, draws=True)(*given, words)
+
+  def forward(*arguments):
+    *given, source = arguments
+    if not is_key(source):
+      return told(*arguments)
+    draw = lambda *a: told(*a[:-1], jax.random.uniform(a[-1], a[0].shape))
+    if not _drawn_there(source):
+      return draw(*arguments)
+    return jax.lax.platform_dependent(*arguments, cuda=drawn, default=draw)
+
+  return forward
 
 
 def make_run(kernel: np.ndarray, sampler: Callable) -> Callable:
-  """Builds ``run(drive, bias, feedback, history, uniforms)``.
+  """Builds ``run(drive, bias, feedback, history, source)``.
 
   Args:
     kernel: g, [L], concrete; entry 0 is one step back.
     sampler: f, element-wise.
 
   Returns:
-    run: of [T, N], [N], [N], [L, N] and [T, N], T >= 1, to (spikes, logits),
-    [T, N] each; differentiable in reverse mode, not by the uniforms; batch
-    with `jax.vmap`.
+    run: of [T, N], [N], [N], [L, N] and uniforms [T, N] or a key, which stands
+    for ``jax.random.uniform(key, (T, N))``: to (spikes, logits), [T, N] each.
+    T >= 1; differentiable in reverse mode, not by the uniforms; batch with
+    `jax.vmap`.
   """
   kernel = np.asarray(kernel, np.float32)
-  scan_back = _scan_backward(kernel, sampler)
-
-  def forward(*arguments):
-    return jax.lax.platform_dependent(
-      *arguments,
-      cuda=glm_kernel.forward(kernel, sampler),
-      default=_scan_forward(kernel, sampler),
-    )
+  forward = _forward(kernel, sampler)
 
   def backward(*arguments):
     return jax.lax.platform_dependent(
       *arguments,
       cuda=lambda *a: glm_kernel.backward(kernel, sampler)(*a)[0],
-      default=scan_back,
+      default=_scan_backward(kernel, sampler),
     )
 
   @jax.custom_vjp
-  def run(drive, bias, feedback, history, uniforms):
-    return forward(drive, bias, feedback, history, uniforms)
+  def run(drive, bias, feedback, history, source):
+    return forward(drive, bias, feedback, history, source)
 
-  def run_forward(drive, bias, feedback, history, uniforms):
-    spikes, logits = run(drive, bias, feedback, history, uniforms)
-    return (spikes, logits), (spikes, logits, feedback, history, uniforms)
+  def run_forward(drive, bias, feedback, history, source):
+    spikes, logits = run(drive, bias, feedback, history, source)
+    return (spikes, logits), (spikes, logits, feedback, history, source)
 
   def run_backward(kept, cotangents):
-    spikes, logits, feedback, history, uniforms = kept
+    spikes, logits, feedback, history, source = kept
+    if is_key(source):
+      uniforms = jax.random.uniform(source, logits.shape)
+      none = np.zeros(source.shape, jax.dtypes.float0)
+    else:
+      uniforms, none = source, jnp.zeros_like(source)
     du = backward(logits, feedback, uniforms, *cotangents)
-    trace = past_trace(kernel, history, spikes)
-    return (
-      du,
-      jnp.sum(du, axis=0),
-      jnp.sum(du * trace, axis=0),
-      _history_gradient(kernel, feedback, du),
-      jnp.zeros_like(uniforms),
-    )
+    by_feedback = jnp.sum(du * past_trace(kernel, history, spikes), axis=0)
+    by_history = _history_gradient(kernel, feedback, du)
+    return du, jnp.sum(du, axis=0), by_feedback, by_history, none
 
   run.defvjp(run_forward, run_backward)
   return run
-
-
-def make_sample(kernel: np.ndarray, sampler: Callable) -> Callable:
-  """Builds ``sample(drive, bias, feedback, history, key)``, no gradient.
-
-  The same as `make_run` with ``jax.random.uniform(key, (T, N))``; on CUDA
-  devices the kernel draws them itself, where the key is JAX's default kind.
-  """
-  kernel = np.asarray(kernel, np.float32)
-
-  def plain(drive, bias, feedback, history, key):
-    uniforms = jax.random.uniform(key, drive.shape)
-    return _scan_forward(kernel, sampler)(
-      drive, bias, feedback, history, uniforms
-    )
-
-  def fused(drive, bias, feedback, history, key):
-    words = jax.random.key_data(key)
-    draw = glm_kernel.forward(kernel, sampler, draws=True)
-    return draw(drive, bias, feedback, history, words)
-
-  def sample(*arguments):
-    default = str(jax.random.key_impl(arguments[-1])) == "threefry2x32"
-    if not (default and jax.config.jax_threefry_partitionable):
-      return plain(*arguments)
-    return jax.lax.platform_dependent(*arguments, cuda=fused, default=plain)
-
-  return sample

@@ -34,10 +34,8 @@ class Tiling(NamedTuple):
 
 
 def default_tiling(count: int) -> Tiling:
-  """For `count` neurons, examples of a batch together."""
-  if count >= 2**18:
-    return Tiling(256, 4, 4)
-  return Tiling(32, 1, 16)
+  """For `count` neurons, examples of a batch together; measured on an H200."""
+  return Tiling(128 if count >= 2**14 else 64, 2, 16)
 
 
 class Rows:

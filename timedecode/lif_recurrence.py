@@ -26,20 +26,28 @@ from timedecode import lif_kernel
 
 def scan_forward(decay: float, leaky: bool) -> Callable:
   """``(current [T, ...], bias, state, before [...]) -> (spikes, potential
-  [T, ...], state after)``, equations (1) and (2) step by step."""
+  [T, ...], state after)``, equations (1) and (2) step by step.
+
+  One array is carried, the state of the next step without its current, and
+  one is written; the spikes are a pass of all cores after the loop.
+  """
 
   def run(current, bias, state, before):
-    def step(carry, drive):
-      x, fired = carry
-      x = decay * x - fired
-      if leaky:
-        x = x + drive
+    def step(ahead, drive):
+      x = ahead + drive if leaky else ahead
       u = x + bias if leaky else x + (drive + bias)
-      fired = (u >= 0).astype(u.dtype)
-      return (x, fired), (fired, u)
+      return decay * x - (u >= 0).astype(u.dtype), (u, x)
 
-    (after, _), outputs = jax.lax.scan(step, (state, before), current)
-    return *outputs, after
+    def only_potential(ahead, drive):
+      ahead, (u, _) = step(ahead, drive)
+      return ahead, u
+
+    ahead, u = jax.lax.scan(
+      only_potential, decay * state - before, current[:-1]
+    )
+    _, (last, after) = step(ahead, current[-1])
+    u = jnp.concatenate([u, last[None]])
+    return (u >= 0).astype(u.dtype), u, after
 
   return run
 
@@ -50,19 +58,19 @@ def scan_backward(decay: float, leaky: bool, derivative: Callable) -> Callable:
 
   def run(potential, d_after, d_spikes, d_potential=None):
     def step(carry, inputs):
-      r, by_decay, total = carry
+      r, by_decay = carry
       du = derivative(inputs[0]) * (inputs[1] - r)
       if d_potential is not None:
         du = inputs[2] + du
       r = du + by_decay
-      return (r, decay * r, total + du), (r if leaky else du)
+      return (r, decay * r), (r if leaky else du)
 
     given = (potential, d_spikes, d_potential)[: 2 + (d_potential is not None)]
-    zero = jnp.zeros_like(d_after)
-    (r, by_decay, total), d_current = jax.lax.scan(
-      step, (zero, d_after, zero), given, reverse=True
-    )
-    return d_current, total, by_decay, -r
+    first = jnp.zeros_like(d_after), d_after
+    (r, by_decay), d_current = jax.lax.scan(step, first, given, reverse=True)
+    total = jnp.sum(d_current, axis=0)  # Of r where leaky: (3) gives du.
+    d_bias = total - decay * (total - r) - d_after if leaky else total
+    return d_current, d_bias, by_decay, -r
 
   return run
 

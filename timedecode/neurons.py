@@ -283,7 +283,7 @@ def glm_feedback(
   params: GLMParams, kernel: jax.Array, history: jax.Array
 ) -> jax.Array:
   """``w_fb (g * y)_{t-1}`` from spikes [L, N_y], newest first -> [N_y]."""
-  trace = jnp.tensordot(kernel, history, axes=1)
+  trace = jnp.tensordot(kernel, history, axes=1, precision="highest")
   if params.feedback.ndim == 2:
     return trace @ params.feedback
   return trace * params.feedback
@@ -305,7 +305,8 @@ def glm_readout(
     kernel: g, [L], on the neuron's own past; entry 0 is one step back.
     history: [L, N_y] own spikes before the train, newest first.
     drive: [T, N_y], ``sum_k W_k (f_k * s)_t``.
-    uniforms: [T, N_y] in [0, 1), the randomness of the spikes.
+    uniforms: [T, N_y] in [0, 1), the randomness of the spikes, or a key,
+      which stands for ``jax.random.uniform(key, (T, N_y))``.
     sampler: turns (logits, uniforms) into spikes.
     carry: applied to the history before the step that uses it; a rule of
       credit may take it for a constant. None: nothing is applied.
@@ -318,6 +319,9 @@ def glm_readout(
     run = glm_recurrence.make_run(kernel, sampler)
     outputs = run(drive, params.bias, params.feedback, history, uniforms)
     return glm_recurrence.history_after(history, outputs[0]), outputs
+
+  if glm_recurrence.is_key(uniforms):
+    uniforms = jax.random.uniform(uniforms, drive.shape)
 
   def step(history, inputs):
     drive, uniforms = inputs
