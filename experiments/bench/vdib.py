@@ -32,7 +32,8 @@ def measure(config) -> dict:
   step = loop.make_step(source, built)
   arguments = sources.place(taken), jax.random.key(0)
   flops = machine.product_flops(
-    jax.make_jaxpr(step)(state, *arguments, False).jaxpr)
+    jax.make_jaxpr(step)(state, *arguments, False).jaxpr
+  )
   sizes = [leaf.nbytes for leaf in jax.tree.leaves(state.params)]
   traffic = PASSES * sum(sizes)
   flops_rate, bandwidth = machine.machine()

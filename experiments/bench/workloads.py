@@ -140,7 +140,7 @@ def tiny(workload: Workload) -> Workload:
   if workload.kind == "layer":
     widths = (24,)
   return workload._replace(
-    num_steps=min(workload.num_steps, 30), batch=min(workload.batch, 4),
+    num_steps=min(workload.num_steps, 20), batch=min(workload.batch, 4),
     widths=widths,
   )  # fmt: skip
 

@@ -48,6 +48,8 @@ class Program(NamedTuple):
   compiled_bytes: int | None = None
 
 
+# Sizes of the machine's square product and of its scaled sum.
+MACHINE = {"cpu": (2048, 2**25), "cuda": (8192, 2**28)}
 _TORCH_CPU = ("eager", "compiled", "whole")
 _TORCH_CUDA = ("eager", "compiled", "graph", "compiled+graph", "whole+graph")
 CONTESTANTS = {

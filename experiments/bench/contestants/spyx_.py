@@ -39,9 +39,7 @@ def build(workload, given, variant, device):
     layers += [dense, _lif(matrix.shape[1])]
   layers = layers or [_lif(workload.widths[-1])]
   is_kernel = lambda path, value: path[-1] == "kernel"
-  graph, kernels, rest = nnx.split(
-    spyx.nn.Sequential(*layers), is_kernel, ...
-  )
+  graph, kernels, rest = nnx.split(spyx.nn.Sequential(*layers), is_kernel, ...)
 
   def run(kernels, train):
     model = nnx.merge(graph, kernels, rest)
@@ -55,5 +53,3 @@ def build(workload, given, variant, device):
     return train
 
   return jax_programs.build(workload, given, run, kernels)
-
-

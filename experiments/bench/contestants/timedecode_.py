@@ -1,7 +1,7 @@
 """timedecode: hoisted products around the recurrence of leaky neurons.
 
-  scan   `jax.lax.scan` of the step, differentiated by JAX
-  fused  the library's own recurrence over a whole train
+scan   `jax.lax.scan` of the step, differentiated by JAX
+fused  the library's own recurrence over a whole train
 """
 
 import jax
