@@ -1,128 +1,194 @@
-"""Measures a configuration's training step against what the machine can do.
+"""The benchmark against other libraries, and against the machine.
 
-  python -m experiments.benchmark \
-      --config=experiments/configs/mnist_time_published.py
+  python -m experiments.benchmark --workloads=a,b,d,e,f --output=FILE.json
+  python -m experiments.benchmark --workloads=c --config=CONFIG.py
 
-Two bounds, measured in the same run: the step's matrix products at the rate of
-a square product of 2,048, and its least traffic for weights, gradients and
-Adam's moments at the bandwidth of a scaled sum over long vectors. Prints JSON.
+Same arrays, network, loss and optimiser for all; each contestant in its own
+process, checked against a second computation before it is timed, compiled and
+warm; steps of all contestants interleaved, each waited for. Workloads:
+
+  a  training step of a LIF classifier 700-256-20, T 100, batch 128
+  b  the same with T 1,000, batch 32 (`--batch`)
+  c  the training step of a configuration, against the machine alone
+  d  a layer of neurons alone, forward and backward
+  e  one example, from the host to its decision
+  f  one dense layer n x n, T 500, batch 16, forward and backward
+  s  sizes around (a), for the figure
+
+(f) is the yardstick that the field's libraries publish. Its published rows of
+JAX ran 16 steps of batch 500 and did not wait for the device; here time is the
+first axis for all, and every step is waited for.
+
+Prints Markdown. `--output` also writes JSON after every workload, and beside
+it a figure where the classifier was timed. The extra `bench` lists the other
+libraries; one that is not installed is named with that reason.
 """
 
 import json
-import math
-import time
+import os
+import pathlib
+import platform
+import subprocess
+import sys
 
-import jax
-import jax.extend
-import jax.numpy as jnp
-import numpy as np
-from absl import app
+from absl import app, flags
 
-from experiments import build, checks, inputs, loop, options
-from timedecode.datasets import sources
+from experiments.bench import contestants, launch, reference, table, workloads
 
-REPEATS = 15
-# Least passes over the parameters: weights read forward and backward,
-# gradients written and read, and Adam reads and writes weights and moments.
-PASSES = 2 + 2 + 6
-
-
-def product_flops(jaxpr) -> int:
-  """Floating-point operations of all matrix products and convolutions.
-
-  Counts 2 per multiply-add, loops by their length; of branches the dearest.
-  """
-  total = 0
-  for equation in jaxpr.eqns:
-    name, params = equation.primitive.name, equation.params
-    output = sum(math.prod(v.aval.shape) for v in equation.outvars)
-    if name == "dot_general":
-      (contracted, _), _ = params["dimension_numbers"]
-      shape = equation.invars[0].aval.shape
-      total += 2 * output * math.prod(shape[axis] for axis in contracted)
-    elif name == "conv_general_dilated":
-      kernel = equation.invars[1].aval.shape
-      channels = kernel[params["dimension_numbers"].rhs_spec[0]]
-      total += 2 * output * math.prod(kernel) // channels
-    elif name == "cond":
-      total += max(product_flops(b.jaxpr) for b in params["branches"])
-    else:
-      times = params["length"] if name == "scan" else 1
-      for inner in jax.extend.core.jaxprs_in_params(params):
-        total += times * product_flops(inner)
-  return total
+_WORKLOADS = flags.DEFINE_list("workloads", ["a"], "Letters; see above.")
+_CONTESTANTS = flags.DEFINE_list(
+  "contestants", list(contestants.CONTESTANTS), "Names, or name/variant."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file of the results.")
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "Turns of each contestant.", 1)
+_STEPS = flags.DEFINE_integer("steps", 3, "Steps in a turn.", 1)
+_LIMIT = flags.DEFINE_float(
+  "limit", 300.0, "Seconds for a contestant to be ready, and for a turn.", 1.0
+)
+_DEVICE = flags.DEFINE_enum(
+  "device", None, ["cpu", "cuda"], "By default what JAX finds."
+)
+_PRECISION = flags.DEFINE_enum(
+  "precision", "float32", ["float32", "tf32"],
+  "Of products on a GPU; checks are in float32.",
+)  # fmt: skip
+_BATCH = flags.DEFINE_integer("batch", 32, "Examples of (b).", 1)
+_SCALE = flags.DEFINE_enum(
+  "scale", "full", ["full", "tiny"], "tiny: the sizes of the checks."
+)
+_CONFIG = flags.DEFINE_string(
+  "config", "experiments/configs/mnist_time_published.py", "Of (c)."
+)
 
 
-def seconds_per_call(function, state, *arguments):
-  """Times ``state = function(state, *arguments)``.
-
-  Returns the median of calls that are blocked on, without the first two, and
-  the last state.
-  """
-  times = []
-  for _ in range(REPEATS + 2):
-    start = time.perf_counter()
-    state = jax.block_until_ready(function(state, *arguments))
-    times.append(time.perf_counter() - start)
-  return float(np.median(times[2:])), state
+def _device() -> str:
+  """Where JAX computes by default; asked of a process that ends."""
+  ask = "import jax; print(jax.default_backend())"
+  told = subprocess.run(
+    [sys.executable, "-c", ask], capture_output=True, text=True
+  )
+  return "cuda" if told.stdout.strip() in ("gpu", "cuda") else "cpu"
 
 
-def machine() -> tuple[float, float]:
-  """Reached floating-point operations and bytes per second.
-
-  The sum writes into a donated vector, as the optimiser does.
-  """
-  square = jnp.ones((2048, 2048)) / 2048
-  product, _ = seconds_per_call(jax.jit(jnp.matmul), square, square)
-  scaled_sum = jax.jit(lambda a, b: a + 0.5 * b, donate_argnums=0)
-  length = 2**25
-  transfer, _ = seconds_per_call(scaled_sum, jnp.ones(length), jnp.ones(length))
-  return 2 * 2048**3 / product, 3 * 4 * length / transfer
-
-
-def measure(config) -> dict:
-  """Times and bounds of the training step of a configuration."""
-  checks.validate(config)
-  built = build.build(config, config.view)
-  state = build.init_state(config, built)
-  source = inputs.load(config)
-  taken = sources.gather(source.rows("train"), slice(config.batch_size))
-  step = loop.make_step(source, built)
-  arguments = sources.place(taken), jax.random.key(0)
-  flops = product_flops(jax.make_jaxpr(step)(state, *arguments, False).jaxpr)
-  sizes = [leaf.nbytes for leaf in jax.tree.leaves(state.params)]
-  traffic = PASSES * sum(sizes)
-  flops_rate, bandwidth = machine()
-  plain = lambda state, *args: step(state, *args, False)[0]
-  diagnosed = lambda state, *args: step(state, *args, True)[0]
-  seconds, state = seconds_per_call(plain, state, *arguments)
-  seconds_diagnosed, _ = seconds_per_call(diagnosed, state, *arguments)
-  bound = flops / flops_rate
+def _machine() -> dict:
+  """The processor and what runs on it."""
+  model = platform.processor()
+  try:
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line for line in lines if line.startswith("model name")]
+    model = names[0].split(":")[1].strip() if names else model
+  except OSError:
+    pass
+  cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else None
   return {
-    "config": config.name,
-    "step_ms": 1e3 * seconds,
-    "step_with_diagnostics_ms": 1e3 * seconds_diagnosed,
-    "examples_per_second": config.batch_size / seconds,
-    "product_gflop": flops / 1e9,
-    "product_gflop_per_second_of_machine": flops_rate / 1e9,
-    "product_bound_ms": 1e3 * bound,
-    "share_of_product_bound": bound / seconds,
-    "parameter_traffic_gb": traffic / 1e9,
-    "gb_per_second_of_machine": bandwidth / 1e9,
-    "traffic_bound_ms": 1e3 * traffic / bandwidth,
-    "share_of_both_bounds": (bound + traffic / bandwidth) / seconds,
+    "processor": model,
+    "cores": cores or os.cpu_count(),
+    "python": platform.python_version(),
+    "system": platform.platform(),
   }
 
 
-def main(argv):
-  """Parses the flags and prints what was measured."""
-  if len(argv) > 1:
-    raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+def _too_large(workload, device: str) -> str | None:
+  """Why a workload isn't run at all."""
+  if device == "cuda":
+    return None
+  needed = 10 * 4 * workload.num_steps * workload.batch * max(workload.widths)
   try:
-    result = measure(options.CONFIG.value)
+    text = pathlib.Path("/proc/meminfo").read_text()
+    free = 1024 * int(text.split("MemAvailable:")[1].split()[0])
+  except (OSError, IndexError):
+    free = 8 * 2**30
+  if needed <= free:
+    return None
+  return f"needs about {needed / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free"
+
+
+def _specs(workload, device: str) -> list[dict]:
+  """Those who were asked for and have something to say."""
+  names = dict.fromkeys(name.split("/")[0] for name in _CONTESTANTS.value)
+  found = launch.chosen(workload, list(names), device, _PRECISION.value)
+  wanted = set(_CONTESTANTS.value)
+  return [
+    spec for spec in found
+    if {spec["contestant"], f"{spec['contestant']}/{spec['variant']}"} & wanted
+  ]  # fmt: skip
+
+
+def _run(workload, device: str) -> dict:
+  """A workload's part of the results."""
+  reason = _too_large(workload, device)
+  if reason:
+    return {"label": workload.label, "kind": workload.kind, "skipped": reason}
+  rows = launch.measure(
+    workload, _specs(workload, device), _ROUNDS.value, _STEPS.value,
+    _LIMIT.value, device,
+  )  # fmt: skip
+  found = table.summarise(workload, rows, device)
+  if workload.num_steps * max(workload.widths) ** 2 < 2**30:
+    given = workloads.arrays(workload)
+    found["spike_rates"] = reference.rates(workload.kind, given)
+  return found
+
+
+def _step_of_configuration(extra: list[str]) -> dict:
+  """(c), in a process of its own."""
+  command = [sys.executable, "-m", "experiments.bench.vdib"]
+  told = subprocess.run(
+    [*command, f"--config={_CONFIG.value}", *extra],
+    stdout=subprocess.PIPE, text=True,
+  )  # fmt: skip
+  if told.returncode:
+    raise SystemExit(told.returncode)
+  print(told.stdout)
+  return {"label": "c", "kind": "configuration"} | json.loads(told.stdout)
+
+
+def _write(results, device: str) -> None:
+  path = pathlib.Path(_OUTPUT.value)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  told = {
+    "command": sys.argv[1:], "machine": _machine(), "device": device,
+    "precision": _PRECISION.value, "workloads": results,
+  }  # fmt: skip
+  path.write_text(json.dumps(told, indent=1) + "\n")
+  timed = [found for found in results if found.get("rows")]
+  if any(found["kind"] == "training" for found in timed):
+    table.figure(timed, path.with_suffix(".png"))
+
+
+def main(argv):
+  """Runs the workloads that were asked for; arguments after -- go to (c)."""
+  names = {name.split("/")[0] for name in _CONTESTANTS.value}
+  unknown = names - set(contestants.CONTESTANTS)
+  if unknown:
+    raise app.UsageError(
+      f"contestants: expected of {', '.join(contestants.CONTESTANTS)}, got"
+      f" {', '.join(sorted(unknown))}"
+    )
+  letters, results = _WORKLOADS.value, []
+  device = _DEVICE.value or (_device() if letters != ["c"] else "cpu")
+  try:
+    sizes = [
+      size for letter in letters if letter != "c"
+      for size in workloads.named(letter, device == "cuda", _BATCH.value)
+    ]  # fmt: skip
   except ValueError as error:
-    raise SystemExit(f"error: {error}") from error
-  print(json.dumps(result, indent=2))
+    raise app.UsageError(str(error)) from error
+  if "c" in letters:
+    results.append(_step_of_configuration(argv[1:]))
+  elif len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+  for size in sizes:
+    size = workloads.tiny(size) if _SCALE.value == "tiny" else size
+    results.append(_run(size, device))
+    told = results[-1].get("skipped")
+    label = results[-1]["label"]
+    print(f"### {label}\n\nNot run: {told}." if told
+          else table.markdown(results[-1]), flush=True)  # fmt: skip
+    if _OUTPUT.value:
+      _write(results, device)
+  if _OUTPUT.value:
+    _write(results, device)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ import jax
 from absl import app, flags
 from ml_collections import ConfigDict
 
-from experiments import benchmark, build, inputs, loop
+from experiments import build, inputs, loop
+from experiments.bench import machine
 from experiments.configs import base, mnist_time, mnist_time_published
 from timedecode.datasets import sources
 
@@ -49,7 +50,7 @@ def measure(config) -> dict[str, float]:
   compiled = step.lower(*arguments).compile()
   counted = compiled.cost_analysis()
   return {
-    "product_flops": benchmark.product_flops(
+    "product_flops": machine.product_flops(
       jax.make_jaxpr(step)(*arguments).jaxpr
     ),
     "flops": counted["flops"],

@@ -3,14 +3,15 @@
 import jax
 import jax.numpy as jnp
 
-from experiments import benchmark, build, inputs, loop
+from experiments import build, inputs, loop
+from experiments.bench import machine
 from experiments.configs import mnist_time_published
 from timedecode.datasets import sources
 
 
 def _count(function, *shapes):
   args = [jnp.zeros(shape) for shape in shapes]
-  return benchmark.product_flops(jax.make_jaxpr(function)(*args).jaxpr)
+  return machine.product_flops(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def test_products_loops_and_branches():
@@ -47,5 +48,5 @@ def test_published_training_step():
   readout = 3 * (2 * steps * 600 * 8 * 256)
   decoder = 3 * (2 * 64 * (7680 * 3840 + 3840 * 784))
   least = hidden + readout + decoder
-  found = benchmark.product_flops(jaxpr.jaxpr)
+  found = machine.product_flops(jaxpr.jaxpr)
   assert least < found < 1.05 * least  # Temporal kernels are the rest.

@@ -1,0 +1,102 @@
+"""Who takes part: a name, its packages, and its variants by device.
+
+A contestant is a module with ``semantics(variant) -> reference.Semantics`` and
+``build(workload, given, variant, device) -> Program``; only the process that
+runs it imports it. Parts of a variant's name of a library on PyTorch:
+
+  eager     as its documentation shows, products over all steps at once
+  compiled  `torch.compile` of the neuron's step
+  whole     `torch.compile` of the loop over time
+  graph     the whole training step as one CUDA graph
+"""
+
+import importlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from experiments.bench import reference, workloads
+
+
+class Contestant(NamedTuple):
+  """What the launcher knows without importing a library.
+
+  Attributes:
+    module: of this package.
+    packages: whose versions count.
+    cpu: variants on a CPU.
+    cuda: variants on a GPU.
+  """
+
+  module: str
+  packages: tuple[str, ...]
+  cpu: tuple[str, ...]
+  cuda: tuple[str, ...]
+
+
+class Program(NamedTuple):
+  """A built workload.
+
+  Attributes:
+    step: computes it once and waits for the device.
+    outcome: ``() -> reference.Outcome`` of one step from the start.
+    compiled_bytes: temporary memory of a compiled program; None where no
+      compiler tells.
+  """
+
+  step: Callable[[], object]
+  outcome: Callable[[], reference.Outcome] | None
+  compiled_bytes: int | None = None
+
+
+# Sizes of the machine's square product and of its scaled sum.
+MACHINE = {"cpu": (2048, 2**25), "cuda": (8192, 2**28)}
+_TORCH_CPU = ("eager", "compiled", "whole")
+_TORCH_CUDA = ("eager", "compiled", "graph", "compiled+graph", "whole+graph")
+CONTESTANTS = {
+  "timedecode": Contestant(
+    "timedecode_", ("jax",), ("scan", "fused"), ("scan", "fused")
+  ),
+  "snntorch": Contestant(
+    "snntorch_", ("snntorch", "torch"), _TORCH_CPU, _TORCH_CUDA
+  ),
+  "norse": Contestant("norse_", ("norse", "torch"), _TORCH_CPU, _TORCH_CUDA),
+  "spikingjelly": Contestant(
+    "spikingjelly_", ("spikingjelly", "torch"), _TORCH_CPU,
+    ("eager", "triton", "triton+graph", "triton+whole"),
+  ),
+  "spyx": Contestant(
+    "spyx_", ("spyx", "flax", "jax"), ("run", "hoisted"), ("run", "hoisted")
+  ),
+  "jaxpike": Contestant(
+    "jaxpike_", ("jaxpike", "jax"), ("unroll", "unroll-1", "checkpointed"),
+    ("unroll", "unroll-1", "checkpointed"),
+  ),
+  "machine": Contestant(
+    "machine_", ("jax",), ("product", "copy", "products alone"),
+    ("product", "copy", "products alone"),
+  ),
+}  # fmt: skip
+
+
+def takes_part(name: str, variant: str, workload: workloads.Workload) -> bool:
+  """Whether a variant has anything to say about a workload."""
+  if variant == "checkpointed":
+    return workload.letter == "b"
+  if variant == "hoisted":  # The same as `run` without products.
+    return workload.kind != "layer"
+  if variant == "products alone":
+    return workload.kind not in ("layer", "latency")
+  if "whole" in variant:  # Compilers take minutes for longer loops.
+    return workload.num_steps <= 100
+  return True
+
+
+def module(name: str):
+  """The contestant's module, imported.
+
+  Raises:
+    ImportError: its library is not installed.
+  """
+  return importlib.import_module(
+    f"{__name__}.{CONTESTANTS[name].module}", __name__
+  )

@@ -1,0 +1,122 @@
+"""Every workload from a contestant's ``run(weights, inputs) -> spikes`` in JAX.
+
+`run` takes a tree whose leaves are the weights in order (none for a layer
+alone) and a train [T, B, N]. The whole step is one compiled program, and what
+it replaces is donated.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.bench import contestants, reference
+
+LEARNING_RATE = 1e-3
+
+
+def build(workload, given, run, weights, gain=1.0) -> contestants.Program:
+  """The program of one contestant.
+
+  Args:
+    workload: what is computed.
+    given: its arrays.
+    run: of the contestant.
+    weights: its tree, in its own units.
+    gain: its currents per ours.
+  """
+  makers = {
+    "training": _training, "layer": _layer, "latency": _latency,
+    "dense": _dense,
+  }  # fmt: skip
+  return makers[workload.kind](given, run, weights, gain)
+
+
+def _training(given, run, weights, gain):
+  del gain
+  optimiser = optax.adam(LEARNING_RATE)
+  inputs, targets = jnp.asarray(given.inputs), jnp.asarray(given.targets)
+
+  def loss(weights, inputs, targets):
+    counts = jnp.sum(run(weights, inputs), axis=0)
+    losses = optax.softmax_cross_entropy_with_integer_labels(counts, targets)
+    return jnp.mean(losses)
+
+  def step(state, inputs, targets):
+    weights, moments = state
+    value, gradients = jax.value_and_grad(loss)(weights, inputs, targets)
+    updates, moments = optimiser.update(gradients, moments, weights)
+    return (optax.apply_updates(weights, updates), moments), value
+
+  # A copy: the step takes its arguments' memory.
+  weights = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), weights)
+  state = [(weights, optimiser.init(weights)), None]
+  compiled = jax.jit(step, donate_argnums=0)
+  compiled = compiled.lower(state[0], inputs, targets).compile()
+
+  def once():
+    state[:] = jax.block_until_ready(compiled(state[0], inputs, targets))
+
+  def outcome():
+    once()
+    first_moment = jax.tree.leaves(state[0][1][0].mu)
+    gradients = [np.asarray(leaf) / 0.1 for leaf in first_moment]
+    return reference.Outcome(float(state[1]), tuple(gradients))
+
+  return contestants.Program(once, outcome, _temporary(compiled))
+
+
+def _layer(given, run, weights, gain):
+  inputs = jnp.asarray(given.inputs * np.float32(gain))
+
+  def step(inputs, cotangents):
+    spikes, pull = jax.vjp(lambda inputs: run(weights, inputs), inputs)
+    return spikes, pull(cotangents)[0]
+
+  return _stateless(step, (inputs, jnp.asarray(given.cotangents)), True)
+
+
+def _dense(given, run, weights, gain):
+  del gain
+
+  def loss(weights, inputs, cotangents):
+    return jnp.vdot(run(weights, inputs), cotangents)
+
+  arguments = weights, jnp.asarray(given.inputs), jnp.asarray(given.cotangents)
+  return _stateless(jax.value_and_grad(loss), arguments, False)
+
+
+def _stateless(function, arguments, has_spikes):
+  """A program without a state; its results are (loss or spikes, gradients)."""
+  compiled = jax.jit(function).lower(*arguments).compile()
+  once = lambda: jax.block_until_ready(compiled(*arguments))
+
+  def outcome():
+    first, gradients = once()
+    gradients = [np.asarray(leaf) for leaf in jax.tree.leaves(gradients)]
+    loss, spikes = (None, first) if has_spikes else (float(first), None)
+    return reference.Outcome(loss, tuple(gradients), spikes)
+
+  return contestants.Program(once, outcome, _temporary(compiled))
+
+
+def _latency(given, run, weights, gain):
+  del gain
+  sample = given.inputs  # On the host: the way to the device counts.
+
+  def decide(weights, inputs):
+    counts = jnp.sum(run(weights, inputs), axis=0)
+    return jnp.argmax(counts, axis=-1)[0], counts
+
+  compiled = jax.jit(decide).lower(weights, sample).compile()
+
+  def outcome():
+    return reference.Outcome(outputs=np.asarray(compiled(weights, sample)[1]))
+
+  once = lambda: int(compiled(weights, sample)[0])
+  return contestants.Program(once, outcome, _temporary(compiled))
+
+
+def _temporary(compiled):
+  analysis = compiled.memory_analysis()
+  return None if analysis is None else int(analysis.temp_size_in_bytes)

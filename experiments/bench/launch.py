@@ -1,0 +1,158 @@
+"""Runs contestants in processes of their own, in turns.
+
+One works at a time. In every round each ready contestant runs a few steps, so
+that whatever disturbs the machine disturbs all alike; the order turns from
+round to round. What cannot run becomes a row with its reason.
+"""
+
+import json
+import os
+import pathlib
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+from experiments.bench import contestants, workloads
+
+ROOT = pathlib.Path(__file__).parents[2]
+# Beyond this size of one array each contestant has the device to itself.
+ALONE_BYTES = 2**30
+
+
+class Worker:
+  """A process that takes part: started, then ready, then asked in turns."""
+
+  def __init__(self, spec: dict, limit: float):
+    """Starts it; `limit` seconds for whatever it is asked."""
+    self.spec, self.limit = spec, limit
+    self.row = {"contestant": spec["contestant"], "variant": spec["variant"]}
+    self.times: list[float] = []
+    self._errors = tempfile.TemporaryFile("w+", errors="replace")
+    path = os.pathsep.join(
+      filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
+    )
+    env = dict(os.environ, PYTHONPATH=path, PYTHONUNBUFFERED="1")
+    env["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    env["JAX_PLATFORMS"] = spec["device"]
+    env["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # Building counts.
+    # Threads that wait spin for milliseconds, then sleep: the default.
+    env.pop("OMP_WAIT_POLICY", None)
+    self._process = subprocess.Popen(
+      [sys.executable, "-m", "experiments.bench.worker", json.dumps(spec)],
+      stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+      text=True, env=env, cwd=ROOT,
+    )  # fmt: skip
+    self._lines: queue.Queue = queue.Queue()
+    threading.Thread(target=self._read, daemon=True).start()
+    self._deadline = time.monotonic() + limit
+
+  def _read(self):
+    for line in self._process.stdout:
+      self._lines.put(line)
+    self._lines.put(None)
+
+  def _answer(self, key):
+    """What it says next; None, and a reason in the row, where it cannot."""
+    left = max(self._deadline - time.monotonic(), 0.0)
+    try:
+      line = self._lines.get(timeout=left)
+    except queue.Empty:
+      return self._fail(f"no answer in {self.limit:g} s")
+    if line is None:
+      status = self._process.wait()
+      self._errors.seek(0)
+      last = self._errors.read().strip().splitlines()[-1:] or ["no message"]
+      return self._fail(f"ended with status {status}: {last[0][:300]}")
+    told = json.loads(line)
+    return told[key] if key in told else self._fail(told["reason"])
+
+  def _fail(self, reason):
+    self.row["reason"] = reason
+    self.close()
+
+  def ready(self) -> bool:
+    """Waits until it is checked, built and warm."""
+    told = self._answer("ready")
+    self.row |= told or {}
+    return told is not None
+
+  def run(self, steps: int) -> bool:
+    """Asks for so many steps."""
+    self._deadline = time.monotonic() + self.limit
+    try:
+      print(steps, file=self._process.stdin, flush=True)
+    except OSError:
+      pass  # Its end is told by the answer.
+    told = self._answer("ms")
+    self.times += told or []
+    return told is not None
+
+  def close(self) -> None:
+    """Ends the process."""
+    try:
+      self._process.stdin.close()
+    except OSError:
+      pass
+    try:
+      self._process.wait(timeout=0 if "reason" in self.row else 10)
+    except subprocess.TimeoutExpired:
+      self._process.kill()
+      self._process.wait()
+
+
+def chosen(workload, names: list[str], device: str, precision: str):
+  """Specifications of all who take part in a workload."""
+  specs = []
+  for name in names:
+    entry = contestants.CONTESTANTS[name]
+    for variant in entry.cuda if device == "cuda" else entry.cpu:
+      if contestants.takes_part(name, variant, workload):
+        specs.append({
+          "contestant": name, "variant": variant, "workload": workload,
+          "device": device, "precision": precision,
+        })  # fmt: skip
+  return specs
+
+
+def _start(specs, limit, together):
+  """Ready workers, and the rows of those that are not."""
+  workers, ready = [], []
+  for spec in specs:
+    workers.append(Worker(spec, limit))
+    if not together and workers[-1].ready():
+      ready.append(workers[-1])
+  if together:
+    ready = [worker for worker in workers if worker.ready()]
+  return workers, ready
+
+
+def _turns(ready, rounds, steps):
+  for turn in range(rounds):
+    first = turn % max(len(ready), 1)
+    for worker in ready[first:] + ready[:first]:
+      if "reason" not in worker.row:
+        worker.run(steps)
+
+
+def measure(
+  workload: workloads.Workload, specs, rounds, steps, limit, device
+) -> list[dict]:
+  """A row per contestant: its times, ms, or the reason why there are none."""
+  array = 4 * workload.num_steps * workload.batch * max(workload.widths)
+  groups = [[spec] for spec in specs] if array > ALONE_BYTES else [specs]
+  rows = []
+  for group in groups:
+    workers, ready = _start(group, limit, together=device == "cuda")
+    try:
+      _turns(ready, rounds, steps)
+    finally:
+      for worker in workers:
+        worker.close()
+    for worker in workers:
+      if "reason" not in worker.row:
+        worker.row["ms"] = worker.times
+      rows.append(worker.row)
+  return rows

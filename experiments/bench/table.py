@@ -1,0 +1,160 @@
+"""What was measured, as numbers, as a Markdown table, and as a figure."""
+
+import numpy as np
+
+from experiments.bench import contestants, workloads
+
+OURS, MACHINE = "timedecode", "machine"
+
+
+def _median(rows, contestant, variant=None):
+  """Of the fastest row of a contestant, ms; None where none ran."""
+  found = [
+    float(np.median(row["ms"])) for row in rows
+    if row.get("ms") and row["contestant"] == contestant
+    and variant in (None, row["variant"])
+  ]  # fmt: skip
+  return min(found, default=None)
+
+
+def limits(workload: workloads.Workload, rows: list[dict], device: str) -> dict:
+  """What the work needs, and the least time for it on this machine.
+
+  Products at the rate of a square product, and then traffic at the bandwidth
+  of a scaled sum; both were timed in the same rounds. Absent where they were
+  not.
+  """
+  flops = workloads.product_flops(workload)
+  size = workloads.least_bytes(workload)
+  found = {"product_flops": flops, "least_bytes": size}
+  product = _median(rows, MACHINE, "product")
+  copy = _median(rows, MACHINE, "copy")
+  if product and copy:
+    side, length = contestants.MACHINE[device]
+    found["flops_per_second"] = 2e3 * side**3 / product
+    found["bytes_per_second"] = 12e3 * length / copy
+    by_products = flops / found["flops_per_second"]
+    by_traffic = size / found["bytes_per_second"]
+    found["limit_ms"] = 1e3 * (by_products + by_traffic)
+  return found
+
+
+def summarise(workload, rows: list[dict], device: str) -> dict:
+  """A workload's part of the JSON: its sizes, limits and rows.
+
+  A row that ran gains its median and quartiles, the ratio to our fastest, and
+  the share of the limit that it reaches.
+  """
+  found = limits(workload, rows, device)
+  ours = _median(rows, OURS)
+  alone = _median(rows, MACHINE, "products alone")
+  for row in rows:
+    if not row.get("ms"):
+      continue
+    quartiles = np.percentile(row["ms"], (25, 50, 75))
+    row["first_ms"], row["median_ms"], row["third_ms"] = map(float, quartiles)
+    if row["contestant"] == MACHINE:
+      continue
+    for name, value, over in (
+      ("per_ours", ours, False), ("per_products_alone", alone, False),
+      ("share_of_limit", found.get("limit_ms"), True),
+    ):  # fmt: skip
+      if value:
+        ratio = row["median_ms"] / value
+        row[name] = 1 / ratio if over else ratio
+  return workload._asdict() | found | {"label": workload.label, "rows": rows}
+
+
+def _number(value, form, unit=""):
+  return "-" if value is None else f"{value:{form}}{unit}"
+
+
+def _line(row):
+  peak, compiled = row.get("peak_bytes"), row.get("compiled_bytes")
+  cells = [
+    f"{row['contestant']} {row['variant']}",
+    f"{row['median_ms']:,.3g} ms",
+    f"{row['first_ms']:,.3g}-{row['third_ms']:,.3g}",
+    _number(row.get("per_ours"), ".2f"),
+    _number(row.get("per_products_alone"), ".2f"),
+    _number(row.get("share_of_limit"), ".0%"),
+    _number(peak and peak / 1e6, ",.0f", " MB"),
+    _number(compiled and compiled / 1e6, ",.0f", " MB"),
+    f"{row['build_seconds']:.1f} s",
+  ]
+  return "| " + " | ".join(cells) + " |"
+
+
+HEAD = (
+  "contestant", "step", "quartiles", "to ours", "to products alone",
+  "of limit", "peak memory", "temporary", "first step",
+)  # fmt: skip
+
+
+def markdown(found: dict) -> str:
+  """A workload's table: fastest first, then why others have no time."""
+  lines = [f"### {found['label']}", ""]
+  text = (
+    f"Products {found['product_flops'] / 1e9:,.3g} GFLOP, least traffic"
+    f" {found['least_bytes'] / 1e9:,.3g} GB"
+  )
+  if "limit_ms" in found:
+    text += (
+      f"; the machine {found['flops_per_second'] / 1e9:,.0f} GFLOP/s and"
+      f" {found['bytes_per_second'] / 1e9:,.1f} GB/s: limit"
+      f" {found['limit_ms']:,.3g} ms"
+    )
+  alone = _median(found["rows"], MACHINE, "products alone")
+  if alone:
+    text += f"; its products alone {alone:,.3g} ms"
+  rates = ", ".join(f"{rate:.1%}" for rate in found.get("spike_rates", ()))
+  lines += [f"{text}. Spikes per step by layer: {rates or '-'}.", ""]
+  rows = [row for row in found["rows"] if row["contestant"] != MACHINE]
+  ran = [row for row in rows if "median_ms" in row]
+  if ran:
+    lines += ["| " + " | ".join(HEAD) + " |", "|---" * len(HEAD) + "|"]
+    lines += map(_line, sorted(ran, key=lambda row: row["median_ms"]))
+  missing = [row for row in found["rows"] if "reason" in row]
+  lines += [""] if ran and missing else []
+  for row in missing:
+    reason = " ".join(row["reason"].split())
+    lines.append(f"- {row['contestant']} {row['variant']}: {reason}")
+  return "\n".join(lines) + "\n"
+
+
+def figure(results: list[dict], path) -> None:
+  """Time of the classifier against T, batch and width.
+
+  Each panel has the sizes that differ from (a) in that one alone; of a
+  contestant its fastest variant.
+  """
+  import matplotlib
+
+  matplotlib.use("Agg")
+  import matplotlib.pyplot as plt
+
+  usual = {"steps": 100, "batch": 128, "width": 256}
+  panels, axes = plt.subplots(1, 3, figsize=(11, 3.5), sharey=True)
+  for axis, name in zip(axes, usual, strict=True):
+    points: dict[str, list[tuple[int, float]]] = {}
+    for found in results:
+      if found["kind"] != "training":
+        continue
+      sizes = {
+        "steps": found["num_steps"], "batch": found["batch"],
+        "width": found["widths"][1],
+      }  # fmt: skip
+      if any(sizes[n] != usual[n] for n in usual if n != name):
+        continue
+      for contestant in contestants.CONTESTANTS:
+        value = _median(found["rows"], contestant)
+        if value and contestant != MACHINE:
+          points.setdefault(contestant, []).append((sizes[name], value))
+    for contestant, values in points.items():
+      axis.loglog(*zip(*sorted(values), strict=True), "o-", label=contestant)
+    axis.set_xlabel({"steps": "T"}.get(name, name))
+  axes[0].set_ylabel("training step, ms")
+  axes[0].legend(fontsize=7)
+  panels.tight_layout()
+  panels.savefig(path, dpi=120)
+  plt.close(panels)

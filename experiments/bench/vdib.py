@@ -1,0 +1,73 @@
+"""Measures a configuration's training step against what the machine can do.
+
+  python -m experiments.benchmark --workloads=c \
+      --config=experiments/configs/mnist_time_published.py
+
+Two bounds, measured in the same run: the step's matrix products at the rate of
+a square product of 2,048, and its least traffic for weights, gradients and
+Adam's moments at the bandwidth of a scaled sum over long vectors. Prints JSON.
+"""
+
+import json
+
+import jax
+from absl import app
+
+from experiments import build, checks, inputs, loop, options
+from experiments.bench import machine
+from timedecode.datasets import sources
+
+# Least passes over the parameters: weights read forward and backward,
+# gradients written and read, and Adam reads and writes weights and moments.
+PASSES = 2 + 2 + 6
+
+
+def measure(config) -> dict:
+  """Times and bounds of the training step of a configuration."""
+  checks.validate(config)
+  built = build.build(config, config.view)
+  state = build.init_state(config, built)
+  source = inputs.load(config)
+  taken = sources.gather(source.rows("train"), slice(config.batch_size))
+  step = loop.make_step(source, built)
+  arguments = sources.place(taken), jax.random.key(0)
+  flops = machine.product_flops(
+    jax.make_jaxpr(step)(state, *arguments, False).jaxpr
+  )
+  sizes = [leaf.nbytes for leaf in jax.tree.leaves(state.params)]
+  traffic = PASSES * sum(sizes)
+  flops_rate, bandwidth = machine.machine()
+  plain = lambda state, *args: step(state, *args, False)[0]
+  diagnosed = lambda state, *args: step(state, *args, True)[0]
+  seconds, state = machine.seconds_per_call(plain, state, *arguments)
+  seconds_diagnosed, _ = machine.seconds_per_call(diagnosed, state, *arguments)
+  bound = flops / flops_rate
+  return {
+    "config": config.name,
+    "step_ms": 1e3 * seconds,
+    "step_with_diagnostics_ms": 1e3 * seconds_diagnosed,
+    "examples_per_second": config.batch_size / seconds,
+    "product_gflop": flops / 1e9,
+    "product_gflop_per_second_of_machine": flops_rate / 1e9,
+    "product_bound_ms": 1e3 * bound,
+    "share_of_product_bound": bound / seconds,
+    "parameter_traffic_gb": traffic / 1e9,
+    "gb_per_second_of_machine": bandwidth / 1e9,
+    "traffic_bound_ms": 1e3 * traffic / bandwidth,
+    "share_of_both_bounds": (bound + traffic / bandwidth) / seconds,
+  }
+
+
+def main(argv):
+  """Parses the flags and prints what was measured."""
+  if len(argv) > 1:
+    raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+  try:
+    result = measure(options.CONFIG.value)
+  except ValueError as error:
+    raise SystemExit(f"error: {error}") from error
+  print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+  app.run(main)

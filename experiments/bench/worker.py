@@ -1,0 +1,192 @@
+"""The process of one contestant on one workload.
+
+  python -m experiments.bench.worker SPEC
+
+SPEC is JSON: contestant, variant, workload (its fields), device, precision.
+The process imports the library, checks the contestant on the workload in
+small, builds it at its size and warms it up; then it prints one line of JSON,
+``{"ready": {...}}`` or ``{"reason": "..."}``. For every number k on its
+standard input it runs k steps and prints ``{"ms": [...]}``; it ends with its
+input.
+"""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import sys
+import time
+
+import numpy as np
+
+from experiments.bench import contestants, reference, workloads
+
+# Of the largest value, and of the angle: float32 against float64.
+TOLERANCE, LEAST_COSINE = 1e-3, 0.99999
+
+
+class WrongResult(ValueError):
+  """A contestant computes something else."""
+
+
+def compare(found: reference.Outcome, right: reference.Outcome) -> float:
+  """The largest relative error.
+
+  Raises:
+    WrongResult: beyond `TOLERANCE` or `LEAST_COSINE`, or of another shape.
+  """
+  pairs = [(f"gradient {number}", *pair) for number, pair in enumerate(
+    zip(found.gradients, right.gradients, strict=True)
+  )]  # fmt: skip
+  if right.loss is not None:
+    pairs.append(("loss", found.loss, right.loss))
+  if right.outputs is not None:
+    pairs.append(("spikes", found.outputs, right.outputs))
+  largest = 0.0
+  for name, value, wanted in pairs:
+    value, wanted = np.asarray(value, np.float64), np.asarray(wanted)
+    if value.shape != wanted.shape:
+      raise WrongResult(
+        f"{name}: expected shape {wanted.shape}, got {value.shape}"
+      )
+    error = np.max(np.abs(value - wanted)) / np.max(np.abs(wanted))
+    norms = np.linalg.norm(value) * np.linalg.norm(wanted)
+    cosine = np.sum(value * wanted) / norms
+    if not (error <= TOLERANCE and cosine >= LEAST_COSINE):
+      raise WrongResult(
+        f"{name}: expected a relative error up to {TOLERANCE} and a cosine of"
+        f" {LEAST_COSINE}, got {error:.2g} and {cosine:.6f}"
+      )
+    largest = max(largest, float(error))
+  return largest
+
+
+def check(module, workload, variant: str, device: str) -> float:
+  """The error of a contestant on a workload in small; see `compare`."""
+  small = workloads.tiny(workload)
+  given = workloads.arrays(small, seed=1)
+  program = module.build(small, given, variant, device)
+  if program.outcome is None:
+    return 0.0
+  right = reference.outcome(small.kind, given, module.semantics(variant))
+  return compare(program.outcome(), right)
+
+
+def _resident(now: bool = False) -> int | None:
+  """Resident memory, bytes: its peak since it was forgotten, or now."""
+  name = "VmRSS:" if now else "VmHWM:"
+  try:
+    status = pathlib.Path("/proc/self/status").read_text()
+  except OSError:
+    return None
+  for line in status.splitlines():
+    if line.startswith(name):
+      return 1024 * int(line.split()[1])
+  return None
+
+
+def _forget_peak() -> None:
+  """From here on the peak counts anew, where the system can do so."""
+  try:
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+  except OSError:
+    pass
+
+
+def _device_peak(packages) -> int | None:
+  """Peak of the allocator of the framework in use."""
+  if "torch" in packages:
+    import torch
+
+    return torch.cuda.max_memory_allocated()
+  import jax
+
+  return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+
+
+def _set_precision(name: str) -> None:
+  """Of products, in whatever framework is there: float32 or tf32."""
+  if "torch" in sys.modules:
+    import torch
+
+    level = {"float32": "highest", "tf32": "high"}[name]
+    torch.set_float32_matmul_precision(level)
+  if "jax" in sys.modules:
+    import jax
+
+    level = {"float32": "highest", "tf32": "tensorfloat32"}[name]
+    jax.config.update("jax_default_matmul_precision", level)
+
+
+def prepare(spec: dict):
+  """The program at its size, warm, and what is to be told of it."""
+  workload = workloads.Workload(*spec["workload"])
+  workload = workload._replace(widths=tuple(workload.widths))
+  name, variant, device = spec["contestant"], spec["variant"], spec["device"]
+  module = contestants.module(name)
+  _set_precision("float32")
+  error = check(module, workload, variant, device)
+  _set_precision(spec["precision"])
+  before = _resident(now=True)
+  given = workloads.arrays(workload)
+  start = time.perf_counter()
+  program = module.build(workload, given, variant, device)
+  program.step()
+  seconds = time.perf_counter() - start
+  _forget_peak()  # Of the compiler.
+  for _ in range(2):
+    program.step()
+  ready = {
+    "error": error,
+    "build_seconds": seconds,
+    "compiled_bytes": program.compiled_bytes,
+    "versions": {
+      package: importlib.metadata.version(package)
+      for package in contestants.CONTESTANTS[name].packages
+    },
+  }
+  return program, ready, before
+
+
+def _peak(spec: dict, before: int | None) -> int | None:
+  """Bytes that steps need at most, beside what was there before."""
+  if spec["device"] == "cuda":
+    return _device_peak(contestants.CONTESTANTS[spec["contestant"]].packages)
+  after = _resident()
+  return None if None in (before, after) else after - before
+
+
+def _answers():
+  """What is said to the launcher; all else that is printed is an error's."""
+  kept = os.fdopen(os.dup(1), "w")
+  os.dup2(2, 1)
+
+  def answer(**values):
+    print(json.dumps(values), file=kept, flush=True)
+
+  return answer
+
+
+def main() -> None:
+  """See the module's text."""
+  answer = _answers()
+  spec = json.loads(sys.argv[1])
+  try:
+    program, ready, before = prepare(spec)
+    ready["peak_bytes"] = _peak(spec, before)
+    answer(ready=ready)
+    for line in sys.stdin:
+      times = []
+      for _ in range(int(line) + 1):
+        start = time.perf_counter()
+        program.step()
+        times.append(1e3 * (time.perf_counter() - start))
+      answer(ms=times[1:])  # The first wakes caches and threads.
+  except Exception as error:
+    text = str(error).strip() or "no message"
+    answer(reason=f"{type(error).__name__}: {text[:500]}")
+    raise
+
+
+if __name__ == "__main__":
+  main()
