@@ -136,7 +136,9 @@ def least_bytes(workload: Workload) -> int:
 
 def tiny(workload: Workload) -> Workload:
   """The same in small: what a contestant is checked on."""
-  widths = tuple(min(w, s) for w, s in zip(workload.widths, (40, 24, 7)))
+  widths = tuple(
+    min(w, s) for w, s in zip(workload.widths, (40, 24, 7), strict=False)
+  )
   if workload.kind == "layer":
     widths = (24,)
   return workload._replace(

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 
 from experiments.bench import reference
 from experiments.bench.contestants import jax_programs
-from timedecode import surrogate
+from timedecode import neurons, surrogate
 
-_SPIKE = surrogate.spike_function(
-  surrogate.get("fast_sigmoid", scale=reference.SCALE)
-)
+_DERIVATIVE = surrogate.get("fast_sigmoid", scale=reference.SCALE)
+_SPIKE = surrogate.spike_function(_DERIVATIVE)
+_NEURON = neurons.leaky(_DERIVATIVE, reference.DECAY)
 
 
 def semantics(variant):
@@ -35,19 +35,17 @@ def _scan(currents):
   return jax.lax.scan(step, (rest, rest), currents)[1]
 
 
-def neuron_run(currents):
-  """Currents [T, B, N] -> spikes [T, B, N], at rest before.
-
-  TO BE REPLACED by the run of `timedecode.neurons.leaky(derivative,
-  decay=0.9)`; until then it is the scan.
-  """
-  return _scan(currents)
+def _fused(currents):
+  """The same by the library."""
+  params = neurons.LIFParams(-jnp.ones(currents.shape[-1]))
+  state = _NEURON.initial_state(currents.shape[1:])
+  return _NEURON.run(params, state, currents)[1][0]
 
 
 def build(workload, given, variant, device):
   """The program of a variant."""
   del device
-  neuron = {"scan": _scan, "fused": neuron_run}[variant]
+  neuron = {"scan": _scan, "fused": _fused}[variant]
 
   def run(weights, train):
     if not weights:
