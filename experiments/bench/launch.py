@@ -38,6 +38,7 @@ class Worker:
     env["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     env["JAX_PLATFORMS"] = spec["device"]
     env["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # Building counts.
+    env["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
     # Threads that wait spin for milliseconds, then sleep: the default.
     env.pop("OMP_WAIT_POLICY", None)
     self._process = subprocess.Popen(
