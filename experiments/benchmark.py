@@ -178,8 +178,9 @@ def main(argv):
     results.append(_step_of_configuration(argv[1:]))
   elif len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+  if _SCALE.value == "tiny":
+    sizes = dict.fromkeys(map(workloads.tiny, sizes))
   for size in sizes:
-    size = workloads.tiny(size) if _SCALE.value == "tiny" else size
     results.append(_run(size, device))
     told = results[-1].get("skipped")
     label = results[-1]["label"]

@@ -19,7 +19,7 @@ from experiments.bench import contestants, workloads
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Beyond this size of one array each contestant has the device to itself.
-ALONE_BYTES = 2**30
+ALONE_BYTES = 2**28
 
 
 class Worker:
@@ -29,7 +29,6 @@ class Worker:
     """Starts it; `limit` seconds for whatever it is asked."""
     self.spec, self.limit = spec, limit
     self.row = {"contestant": spec["contestant"], "variant": spec["variant"]}
-    self.times: list[float] = []
     self._errors = tempfile.TemporaryFile("w+", errors="replace")
     path = os.pathsep.join(
       filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
@@ -38,6 +37,8 @@ class Worker:
     env["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     env["JAX_PLATFORMS"] = spec["device"]
     env["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # Building counts.
+    env["TORCHINDUCTOR_COMPILE_THREADS"] = "4"  # There are many of us.
+    env["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
     # Threads that wait spin for milliseconds, then sleep: the default.
     env.pop("OMP_WAIT_POLICY", None)
     self._process = subprocess.Popen(
@@ -73,21 +74,31 @@ class Worker:
     self.row["reason"] = reason
     self.close()
 
-  def ready(self) -> bool:
-    """Waits until it is checked, built and warm."""
-    told = self._answer("ready")
-    self.row |= told or {}
-    return told is not None
+  def checked(self) -> bool:
+    """Waits until it was found right."""
+    return self._take("checked", lambda error: {"error": error})
 
-  def run(self, steps: int) -> bool:
-    """Asks for so many steps."""
+  def say(self, line) -> None:
+    """Asks for something; its answer has `limit` seconds from now."""
     self._deadline = time.monotonic() + self.limit
     try:
-      print(steps, file=self._process.stdin, flush=True)
+      print(line, file=self._process.stdin, flush=True)
     except OSError:
       pass  # Its end is told by the answer.
-    told = self._answer("ms")
-    self.times += told or []
+
+  def ready(self) -> bool:
+    """After ``say("build")``: waits until it is built and warm."""
+    return self._take("ready", lambda told: told)
+
+  def run(self, steps: int) -> None:
+    """Runs so many steps."""
+    self.say(steps)
+    self._take("ms", lambda times: {"ms": self.row.get("ms", []) + times})
+
+  def _take(self, key, fields):
+    told = self._answer(key)
+    if told is not None:
+      self.row |= fields(told)
     return told is not None
 
   def close(self) -> None:
@@ -117,16 +128,14 @@ def chosen(workload, names: list[str], device: str, precision: str):
   return specs
 
 
-def _start(specs, limit, together):
-  """Ready workers, and the rows of those that are not."""
-  workers, ready = [], []
-  for spec in specs:
-    workers.append(Worker(spec, limit))
-    if not together and workers[-1].ready():
-      ready.append(workers[-1])
-  if together:
-    ready = [worker for worker in workers if worker.ready()]
-  return workers, ready
+def _built(workers, together: bool):
+  """Those that are ready: built all at once, or one after the other."""
+  ready = []
+  for worker in workers:
+    worker.say("build")
+    if not together and worker.ready():
+      ready.append(worker)
+  return [worker for worker in workers if worker.ready()] if together else ready
 
 
 def _turns(ready, rounds, steps):
@@ -140,19 +149,25 @@ def _turns(ready, rounds, steps):
 def measure(
   workload: workloads.Workload, specs, rounds, steps, limit, device
 ) -> list[dict]:
-  """A row per contestant: its times, ms, or the reason why there are none."""
+  """A row per contestant: its times, ms, or the reason why it has none."""
+  together = device == "cuda"
   array = 4 * workload.num_steps * workload.batch * max(workload.widths)
-  groups = [[spec] for spec in specs] if array > ALONE_BYTES else [specs]
-  rows = []
-  for group in groups:
-    workers, ready = _start(group, limit, together=device == "cuda")
-    try:
-      _turns(ready, rounds, steps)
-    finally:
+  workers = []
+  try:
+    for spec in specs:
+      workers.append(Worker(spec, limit))
+      if not together:
+        workers[-1].checked()
+    if together:
       for worker in workers:
-        worker.close()
+        worker.checked()
+    right = [worker for worker in workers if "reason" not in worker.row]
+    groups = [[w] for w in right] if array > ALONE_BYTES else [right]
+    for group in groups:
+      _turns(_built(group, together), rounds, steps)
+      if array > ALONE_BYTES:
+        group[0].close()
+  finally:
     for worker in workers:
-      if "reason" not in worker.row:
-        worker.row["ms"] = worker.times
-      rows.append(worker.row)
-  return rows
+      worker.close()
+  return [worker.row for worker in workers]

@@ -154,7 +154,8 @@ def figure(results: list[dict], path) -> None:
       axis.loglog(*zip(*sorted(values), strict=True), "o-", label=contestant)
     axis.set_xlabel({"steps": "T"}.get(name, name))
   axes[0].set_ylabel("training step, ms")
-  axes[0].legend(fontsize=7)
+  if axes[0].lines:
+    axes[0].legend(fontsize=7)
   panels.tight_layout()
   panels.savefig(path, dpi=120)
   plt.close(panels)

@@ -3,11 +3,11 @@
   python -m experiments.bench.worker SPEC
 
 SPEC is JSON: contestant, variant, workload (its fields), device, precision.
-The process imports the library, checks the contestant on the workload in
-small, builds it at its size and warms it up; then it prints one line of JSON,
-``{"ready": {...}}`` or ``{"reason": "..."}``. For every number k on its
-standard input it runs k steps and prints ``{"ms": [...]}``; it ends with its
-input.
+The process imports the library and checks it on the workload in small, and
+prints ``{"checked": error}``. At the line ``build`` of its standard input it
+builds its size, warms up, and prints ``{"ready": {...}}``; at a number k it
+runs k steps and prints ``{"ms": [...]}``. It ends with its input, or with
+``{"reason": "..."}``.
 """
 
 import importlib.metadata
@@ -118,40 +118,32 @@ def _set_precision(name: str) -> None:
     jax.config.update("jax_default_matmul_precision", level)
 
 
-def prepare(spec: dict):
+def build(module, workload, spec: dict):
   """The program at its size, warm, and what is to be told of it."""
-  workload = workloads.Workload(*spec["workload"])
-  workload = workload._replace(widths=tuple(workload.widths))
-  name, variant, device = spec["contestant"], spec["variant"], spec["device"]
-  module = contestants.module(name)
-  _set_precision("float32")
-  error = check(module, workload, variant, device)
   _set_precision(spec["precision"])
   before = _resident(now=True)
   given = workloads.arrays(workload)
   start = time.perf_counter()
-  program = module.build(workload, given, variant, device)
+  program = module.build(workload, given, spec["variant"], spec["device"])
   program.step()
   seconds = time.perf_counter() - start
   _forget_peak()  # Of the compiler.
   for _ in range(2):
     program.step()
+  packages = contestants.CONTESTANTS[spec["contestant"]].packages
   ready = {
-    "error": error,
     "build_seconds": seconds,
+    "peak_bytes": _peak(spec["device"], packages, before),
     "compiled_bytes": program.compiled_bytes,
-    "versions": {
-      package: importlib.metadata.version(package)
-      for package in contestants.CONTESTANTS[name].packages
-    },
+    "versions": {name: importlib.metadata.version(name) for name in packages},
   }
-  return program, ready, before
+  return program, ready
 
 
-def _peak(spec: dict, before: int | None) -> int | None:
+def _peak(device: str, packages, before: int | None) -> int | None:
   """Bytes that steps need at most, beside what was there before."""
-  if spec["device"] == "cuda":
-    return _device_peak(contestants.CONTESTANTS[spec["contestant"]].packages)
+  if device == "cuda":
+    return _device_peak(packages)
   after = _resident()
   return None if None in (before, after) else after - before
 
@@ -167,21 +159,33 @@ def _answers():
   return answer
 
 
+def _timed(program, steps: int) -> list[float]:
+  """Milliseconds of so many steps, after one that wakes caches and threads."""
+  times = []
+  for _ in range(steps + 1):
+    start = time.perf_counter()
+    program.step()
+    times.append(1e3 * (time.perf_counter() - start))
+  return times[1:]
+
+
 def main() -> None:
   """See the module's text."""
   answer = _answers()
   spec = json.loads(sys.argv[1])
+  *sizes, widths = spec["workload"]
+  workload = workloads.Workload(*sizes, tuple(widths))
+  program = None
   try:
-    program, ready, before = prepare(spec)
-    ready["peak_bytes"] = _peak(spec, before)
-    answer(ready=ready)
+    module = contestants.module(spec["contestant"])
+    _set_precision("float32")
+    answer(checked=check(module, workload, spec["variant"], spec["device"]))
     for line in sys.stdin:
-      times = []
-      for _ in range(int(line) + 1):
-        start = time.perf_counter()
-        program.step()
-        times.append(1e3 * (time.perf_counter() - start))
-      answer(ms=times[1:])  # The first wakes caches and threads.
+      if line.strip() == "build":
+        program, ready = build(module, workload, spec)
+        answer(ready=ready)
+      else:
+        answer(ms=_timed(program, int(line)))
   except Exception as error:
     text = str(error).strip() or "no message"
     answer(reason=f"{type(error).__name__}: {text[:500]}")

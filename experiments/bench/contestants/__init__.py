@@ -6,7 +6,7 @@ runs it imports it. Parts of a variant's name of a library on PyTorch:
 
   eager     as its documentation shows, products over all steps at once
   compiled  `torch.compile` of the neuron's step
-  whole     `torch.compile` of the loop over time
+  chunks    `torch.compile` of 20 steps; all of them would take minutes
   graph     the whole training step as one CUDA graph
 """
 
@@ -50,8 +50,8 @@ class Program(NamedTuple):
 
 # Sizes of the machine's square product and of its scaled sum.
 MACHINE = {"cpu": (2048, 2**25), "cuda": (8192, 2**28)}
-_TORCH_CPU = ("eager", "compiled", "whole")
-_TORCH_CUDA = ("eager", "compiled", "graph", "compiled+graph", "whole+graph")
+_TORCH_CPU = ("eager", "compiled", "chunks")
+_TORCH_CUDA = ("eager", "graph", "compiled+graph", "chunks", "chunks+graph")
 CONTESTANTS = {
   "timedecode": Contestant(
     "timedecode_", ("jax",), ("scan", "fused"), ("scan", "fused")
@@ -62,7 +62,7 @@ CONTESTANTS = {
   "norse": Contestant("norse_", ("norse", "torch"), _TORCH_CPU, _TORCH_CUDA),
   "spikingjelly": Contestant(
     "spikingjelly_", ("spikingjelly", "torch"), _TORCH_CPU,
-    ("eager", "triton", "triton+graph", "triton+whole"),
+    ("eager", "triton", "triton+graph", "chunks+graph"),
   ),
   "spyx": Contestant(
     "spyx_", ("spyx", "flax", "jax"), ("run", "hoisted"), ("run", "hoisted")
@@ -86,8 +86,6 @@ def takes_part(name: str, variant: str, workload: workloads.Workload) -> bool:
     return workload.kind != "layer"
   if variant == "products alone":
     return workload.kind not in ("layer", "latency")
-  if "whole" in variant:  # Compilers take minutes for longer loops.
-    return workload.num_steps <= 100
   return True
 
 

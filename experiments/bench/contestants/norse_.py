@@ -45,11 +45,12 @@ def build(workload, given, variant, device):
     step = torch_programs.wrap(step, variant, "compiled")
     loop = snn.SNN(step, None, parameters, dt=_STEP_SIZE)
 
-    def neurons(currents):
-      rest = lif_box.LIFBoxFeedForwardState(torch.zeros_like(currents[0]))
-      return loop(currents, rest)[0]
+    def run(currents, state):
+      if state is None:
+        state = lif_box.LIFBoxFeedForwardState(torch.zeros_like(currents[0]))
+      return loop(currents, state)
 
-    return torch_programs.wrap(neurons, variant, "whole")
+    return torch_programs.in_chunks(run, variant)
 
   return torch_programs.build(
     workload, given, make_neurons, variant, device, _GAIN

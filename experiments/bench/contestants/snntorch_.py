@@ -27,14 +27,15 @@ def build(workload, given, variant, device):
     ).to(device)
     step = torch_programs.wrap(leaky, variant, "compiled")
 
-    def neurons(currents):
-      membrane = torch.zeros_like(currents[0])
+    def run(currents, membrane):
+      if membrane is None:
+        membrane = torch.zeros_like(currents[0])
       spikes = []
       for current in currents:
         fired, membrane = step(current, membrane)
         spikes.append(fired)
-      return torch.stack(spikes)
+      return torch.stack(spikes), membrane
 
-    return torch_programs.wrap(neurons, variant, "whole")
+    return torch_programs.in_chunks(run, variant)
 
   return torch_programs.build(workload, given, make_neurons, variant, device)

@@ -45,11 +45,13 @@ def _whole_train(variant):
     tau=_TAU, decay_input=False, v_reset=None, surrogate_function=_SOFTSIGN,
     detach_reset=True, step_mode="m",
   )  # fmt: skip
-  run = torch_programs.wrap(node, variant, "whole")
+  spikes = torch_programs.in_chunks(
+    lambda currents, _: (node(currents), None), variant
+  )
 
   def neurons(currents):
     functional.reset_net(node)
-    return run(currents)
+    return spikes(currents)
 
   return neurons
 

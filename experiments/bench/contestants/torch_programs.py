@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from experiments.bench import contestants, reference
 
 LEARNING_RATE = 1e-3
+CHUNK = 20  # Steps that are compiled as one program.
 
 
 def wrap(function, variant: str, part: str):
@@ -20,6 +21,27 @@ def wrap(function, variant: str, part: str):
     return function
   # Static sizes: what was compiled for the check must not make this slower.
   return torch.compile(function, dynamic=False)
+
+
+def in_chunks(run, variant: str):
+  """Spikes of a train, compiled by `CHUNK` steps where the variant says so.
+
+  Args:
+    run: ``(currents [t, B, N], state or None) -> (spikes, state)``.
+    variant: its name.
+  """
+  if "chunks" not in variant.split("+"):
+    return lambda currents: run(currents, None)[0]
+  compiled = wrap(run, variant, "chunks")
+
+  def neurons(currents):
+    state, spikes = None, []
+    for chunk in currents.split(CHUNK):
+      fired, state = compiled(chunk, state)
+      spikes.append(fired)
+    return torch.cat(spikes)
+
+  return neurons
 
 
 def build(workload, given, make_neurons, variant, device, gain=1.0):

@@ -1,0 +1,165 @@
+"""The benchmark from end to end in small, and what cannot take part."""
+
+import json
+import os
+import subprocess
+import sys
+
+import binaries
+import numpy as np
+import pytest
+
+from experiments import benchmark
+from experiments.bench import contestants, launch, reference, table, workloads
+
+TINY = [
+  "--scale=tiny", "--device=cpu", "--rounds=2", "--steps=2",
+]  # fmt: skip
+
+
+def test_our_contestants_from_end_to_end(tmp_path):
+  path = tmp_path / "results" / "found.json"
+  told = binaries.run(
+    "benchmark", "--workloads=a,d,e,f",
+    "--contestants=timedecode/fused,machine/copy",
+    f"--output={path}", *TINY,
+  )  # fmt: skip
+  assert told.returncode == 0, told.stderr
+  found = json.loads(path.read_text())
+  assert found["device"] == "cpu" and found["machine"]["cores"] >= 1
+  labels = [size["label"] for size in found["workloads"]]
+  assert labels == [
+    "a: T 20, B 4, 40-24-7", "d: T 20, B 4, 24", "e: T 20, B 1, 40-24-7",
+    "f: T 20, B 4, 40-24",
+  ]  # fmt: skip
+  for size in found["workloads"]:
+    names = [(row["contestant"], row["variant"]) for row in size["rows"]]
+    assert names == [("timedecode", "fused"), ("machine", "copy")]
+    for row in size["rows"]:
+      assert len(row["ms"]) == 4 and min(row["ms"]) > 0
+      assert row["error"] < 1e-3 and row["versions"]["jax"]
+    assert size["rows"][0]["per_ours"] == 1.0
+    assert "### " + size["label"] in told.stdout
+  assert path.with_suffix(".png").stat().st_size > 5_000
+
+
+def _rows(monkeypatch, folder, library, limit=60.0, names=("eager", "scan")):
+  """Rows of snntorch, whose package is `library`'s text, and of ours."""
+  package = folder / "snntorch"
+  package.mkdir()
+  (package / "__init__.py").write_text(library)
+  monkeypatch.setenv("PYTHONPATH", str(folder))
+  size = workloads.tiny(workloads.named("d", False)[0])
+  specs = launch.chosen(size, ["snntorch", "timedecode"], "cpu", "float32")
+  specs = [spec for spec in specs if spec["variant"] in names]
+  return size, launch.measure(size, specs, 1, 1, limit, "cpu")
+
+
+def test_a_library_that_is_not_installed_is_a_row(tmp_path, monkeypatch):
+  text = "raise ModuleNotFoundError(\"No module named 'snntorch'\")"
+  size, rows = _rows(monkeypatch, tmp_path, text)
+  reason = "ModuleNotFoundError: No module named 'snntorch'"
+  assert rows[0]["reason"] == reason and "ms" not in rows[0]
+  assert len(rows[1]["ms"]) == 1
+  page = table.markdown(table.summarise(size, rows, "cpu"))
+  assert f"- snntorch eager: {reason}" in page
+  assert "| timedecode scan |" in page
+
+
+def test_a_process_that_dies_is_a_row(tmp_path, monkeypatch):
+  text = "import os, sys; print('told', file=sys.stderr); os._exit(3)"
+  _, rows = _rows(monkeypatch, tmp_path, text)
+  assert rows[0]["reason"] == "ended with status 3: told"
+  assert "ms" in rows[1]
+
+
+def test_whoever_takes_too_long_is_a_row(tmp_path, monkeypatch):
+  text = "import time; time.sleep(600)"
+  _, rows = _rows(monkeypatch, tmp_path, text, limit=0.5, names=("eager",))
+  assert [row["reason"] for row in rows] == ["no answer in 0.5 s"]
+
+
+def test_mistakes_are_told():
+  for flag, text in (
+    ("--workloads=z", "expected letters of a, b"),
+    ("--contestants=brian", "expected of timedecode"),
+  ):
+    told = binaries.run("benchmark", flag, "--device=cpu")
+    assert told.returncode and text in told.stderr
+
+
+def test_no_more_is_imported_than_machines_with_a_gpu_have():
+  """The launcher needs no JAX; our contestant only JAX, optax and NumPy."""
+  absent = (
+    "platformdirs ml_collections orbax tensorflow_datasets sklearn mlxtend"
+    " importlib_resources torch"
+  )
+  code = (
+    f"import sys\nfor name in '{absent}'.split(): sys.modules[name] = None\n"
+    "import experiments.benchmark\n"
+    "assert 'optax' not in sys.modules and 'flax' not in sys.modules\n"
+    "from experiments.bench import contestants, worker\n"
+    "contestants.module('timedecode'); contestants.module('machine')\n"
+  )
+  told = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True,
+    cwd=binaries.ROOT, env=os.environ,
+  )  # fmt: skip
+  assert told.returncode == 0, told.stderr
+
+
+def test_operations_and_bytes_by_hand():
+  size = workloads.Workload("x", "training", 100, 128, (700, 256, 20))
+  rows = 100 * 128
+  products = 2 * 700 * 256 + 3 * 256 * 20  # No gradient by the input.
+  assert workloads.product_flops(size) == 2 * rows * products
+  layers = 5 * (256 + 20)
+  around = 2 * (256 + 700) + 3 * (256 + 20)
+  adam = 10 * (700 * 256 + 256 * 20)
+  assert workloads.least_bytes(size) == 4 * (rows * (layers + around) + adam)
+  layer = workloads.Workload("x", "layer", 100, 16, (512,))
+  assert workloads.product_flops(layer) == 0
+  assert workloads.least_bytes(layer) == 5 * 4 * 100 * 16 * 512
+
+
+@pytest.mark.parametrize("letter", "ade")
+def test_layers_fire_and_seeds_repeat(letter):
+  size = workloads.named(letter, False)[0]
+  given = workloads.arrays(size)
+  for rate in reference.rates(size.kind, given):
+    assert 0.02 < rate < 0.2
+  for array, again in zip(given, workloads.arrays(size), strict=True):
+    if array is not None and not isinstance(array, tuple):
+      np.testing.assert_array_equal(array, again)
+
+
+def test_ratios_and_shares_of_a_table():
+  size = workloads.Workload("x", "training", 100, 128, (700, 256, 20))
+  side, length = contestants.MACHINE["cpu"]
+  rows = [
+    {"contestant": name, "variant": variant, "ms": [ms] * 3, "peak_bytes": 2e6,
+     "compiled_bytes": None, "build_seconds": 1.0}
+    for name, variant, ms in (
+      ("timedecode", "scan", 80.0), ("timedecode", "fused", 60.0),
+      ("spyx", "run", 90.0), ("machine", "product", 2e-9 * side**3),
+      ("machine", "copy", 12e-7 * length), ("machine", "products alone", 40.0),
+    )
+  ]  # fmt: skip
+  found = table.summarise(size, rows, "cpu")
+  assert found["flops_per_second"] == pytest.approx(1e12)
+  assert found["bytes_per_second"] == pytest.approx(1e10)
+  limit = found["product_flops"] / 1e9 + found["least_bytes"] / 1e7
+  assert found["limit_ms"] == pytest.approx(limit)
+  spyx = rows[2]
+  assert spyx["per_ours"] == pytest.approx(1.5)
+  assert spyx["per_products_alone"] == pytest.approx(2.25)
+  assert spyx["share_of_limit"] == pytest.approx(limit / 90)
+  lines = table.markdown(found).splitlines()
+  shown = [line.split("|")[1].strip() for line in lines if line[:1] == "|"][2:]
+  assert shown == ["timedecode fused", "timedecode scan", "spyx run"]
+
+
+def test_what_does_not_fit_a_cpu_is_left_out():
+  largest = workloads.Workload("x", "layer", 10_000, 10_000, (10_000,))
+  assert "needs about 40000 GB" in benchmark._too_large(largest, "cpu")
+  assert benchmark._too_large(largest, "cuda") is None
