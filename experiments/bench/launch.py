@@ -72,7 +72,13 @@ class Worker:
 
   def _fail(self, reason):
     self.row["reason"] = reason
+    self._tell(reason)
     self.close()
+
+  def _tell(self, text):
+    """What happens, while it happens."""
+    name = f"{self.row['contestant']} {self.row['variant']}"
+    print(f"{name}: {text}", file=sys.stderr, flush=True)
 
   def checked(self) -> bool:
     """Waits until it was found right."""
@@ -88,7 +94,10 @@ class Worker:
 
   def ready(self) -> bool:
     """After ``say("build")``: waits until it is built and warm."""
-    return self._take("ready", lambda told: told)
+    built = self._take("ready", lambda told: told)
+    if built:
+      self._tell(f"first step after {self.row['build_seconds']:.1f} s")
+    return built
 
   def run(self, steps: int) -> None:
     """Runs so many steps."""
