@@ -56,6 +56,9 @@ _BATCH = flags.DEFINE_integer("batch", 32, "Examples of (b).", 1)
 _SCALE = flags.DEFINE_enum(
   "scale", "full", ["full", "tiny"], "tiny: the sizes of the checks."
 )
+_SIZES = flags.DEFINE_string(
+  "sizes", "", "Only those whose heading has this text, say 500x256x4096."
+)
 _CONFIG = flags.DEFINE_string(
   "config", "experiments/configs/mnist_time_published.py", "Of (c)."
 )
@@ -171,6 +174,7 @@ def main(argv):
     sizes = [
       size for letter in letters if letter != "c"
       for size in workloads.named(letter, device == "cuda", _BATCH.value)
+      if _SIZES.value in size.label
     ]  # fmt: skip
   except ValueError as error:
     raise app.UsageError(str(error)) from error

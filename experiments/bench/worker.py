@@ -104,6 +104,19 @@ def _device_peak(packages) -> int | None:
   return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
 
 
+def _device_kind(device, packages) -> str | None:
+  """What a GPU calls itself."""
+  if device != "cuda":
+    return None
+  if "torch" in packages:
+    import torch
+
+    return torch.cuda.get_device_name()
+  import jax
+
+  return jax.devices()[0].device_kind
+
+
 def _set_precision(name: str) -> None:
   """Of products, in whatever framework is there: float32 or tf32."""
   if "torch" in sys.modules:
@@ -135,6 +148,7 @@ def build(module, workload, spec: dict):
     "build_seconds": seconds,
     "peak_bytes": _peak(spec["device"], packages, before),
     "compiled_bytes": program.compiled_bytes,
+    "device_kind": _device_kind(spec["device"], packages),
     "versions": {name: importlib.metadata.version(name) for name in packages},
   }
   return program, ready
