@@ -148,7 +148,7 @@ def _training(given, run, weights, way, gain):
         matrix.copy_(first)
     loss = once()
     gradients = _numpy(matrix.grad for matrix in weights)
-    return reference.Outcome(float(loss), gradients)
+    return reference.Outcome(float(loss.detach()), gradients)
 
   return contestants.Program(once, outcome)
 
@@ -195,7 +195,7 @@ def _dense(given, run, weights, way, gain):
 
   def outcome():
     loss, gradients = once()
-    return reference.Outcome(float(loss), _numpy(gradients))
+    return reference.Outcome(float(loss.detach()), _numpy(gradients))
 
   return contestants.Program(once, outcome)
 
