@@ -1,7 +1,7 @@
-"""timedecode: hoisted products around the recurrence of leaky neurons.
+"""timedecode: products of whole trains around recurrences of leaky neurons.
 
 scan   `jax.lax.scan` of the step, differentiated by JAX
-fused  the library's own recurrence over a whole train
+fused  the library's own products and recurrence over a whole train
 """
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from experiments.bench import reference
 from experiments.bench.contestants import jax_programs
-from timedecode import neurons, surrogate
+from timedecode import neurons, products, surrogate
 
 _DERIVATIVE = surrogate.get("fast_sigmoid", scale=reference.SCALE)
 _SPIKE = surrogate.spike_function(_DERIVATIVE)
@@ -18,8 +18,7 @@ _NEURON = neurons.leaky(_DERIVATIVE, reference.DECAY)
 
 def semantics(variant):
   """The reference's own."""
-  del variant
-  return reference.Semantics()
+  return reference.Semantics(outputs_first=variant == "fused")
 
 
 def _scan(currents):
@@ -45,14 +44,16 @@ def _fused(currents):
 def build(workload, given, variant, device):
   """The program of a variant."""
   del device
-  neuron = {"scan": _scan, "fused": _fused}[variant]
+  fused = variant == "fused"
+  neuron = _fused if fused else _scan
+  product = products.over_train if fused else lambda w, train: train @ w
 
   def run(weights, train):
     if not weights:
       return neuron(train)
     for matrix in weights:
-      train = neuron(train @ matrix)
+      train = neuron(product(matrix, train))
     return train
 
-  weights = [jnp.asarray(matrix) for matrix in given.weights]
+  weights = [jnp.asarray(m.T if fused else m) for m in given.weights]
   return jax_programs.build(workload, given, run, weights)
