@@ -22,6 +22,7 @@ import numpy as np
 from absl import app, flags
 
 from timedecode import (
+  glm,
   glm_recurrence,
   lif_kernel,
   lif_recurrence,
@@ -101,7 +102,7 @@ def _readout_problem():
 def check_glm() -> list[dict]:
   """Gradients of straight-through spikes, and the uniforms it draws."""
   g = synapses.raised_cosine_kernels(1, 10)[0]
-  sampler = neurons.bernoulli_straight_through
+  sampler = glm.bernoulli_straight_through
   given, keys = _readout_problem()
   axes = (0, None, None, None, 0)
   draw = lambda key: jax.random.uniform(key, READOUT[1:])
@@ -109,11 +110,9 @@ def check_glm() -> list[dict]:
   run = glm_recurrence.make_run(g, sampler)
 
   def plain(drive, bias, feedback, history, uniforms):
-    params = neurons.GLMParams(jnp.zeros(()), feedback, bias)
+    params = glm.GLMParams(jnp.zeros(()), feedback, bias)
     same = lambda past: past
-    return neurons.glm_readout(
-      params, g, history, drive, uniforms, sampler, same
-    )[1]
+    return glm.readout(params, g, history, drive, uniforms, sampler, same)[1]
 
   def both(run):
     mapped = lambda *a: jax.vmap(run, axes)(*a, uniforms)

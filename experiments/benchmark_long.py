@@ -24,7 +24,7 @@ from timedecode import (
   bottleneck,
   credit,
   encoder,
-  neurons,
+  glm,
   online,
   online_final,
   priors,
@@ -68,7 +68,7 @@ def stored_gradient(model):
   def one(params, x, targets, key):
     u = jax.random.uniform(key, (len(x), NUM_READOUT))
     sample = model.encoder.run(
-      params.encoder, x, u, sampler=neurons.bernoulli_straight_through
+      params.encoder, x, u, sampler=glm.bernoulli_straight_through
     )
     views = readout.sliding_window(sample.spikes, WINDOW)
     prior_logits = model.prior.logits((), sample.spikes)
@@ -91,7 +91,7 @@ def stored_final_gradient(model):
   def one(params, x, targets, key):
     u = jax.random.uniform(key, (len(x), NUM_READOUT))
     sample = model.encoder.run(
-      params.encoder, x, u, sampler=neurons.bernoulli_straight_through
+      params.encoder, x, u, sampler=glm.bernoulli_straight_through
     )
     return model.objective(params, sample, targets[-1]).total
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import references
 
-from timedecode import credit, encoder, neurons, surrogate, synapses
+from timedecode import credit, encoder, glm, neurons, surrogate, synapses
 
 STEPS, NUM_IN, NUM_Y = 25, 6, 3
 
@@ -54,7 +54,7 @@ def _gradient(rule, kind="dense", neuron=None, remat=0, steps=STEPS):
 
   def loss(params):
     sample = snn.run(
-      params, inputs, uniforms, sampler=neurons.bernoulli_straight_through
+      params, inputs, uniforms, sampler=glm.bernoulli_straight_through
     )
     return jnp.sum(weights * sample.spikes), sample
 
@@ -236,7 +236,7 @@ def _memory(remat, steps, batch=4):
 
   def loss(params, inputs, uniforms):
     run = lambda x, u: (
-      snn.run(params, x, u, sampler=neurons.bernoulli_straight_through).spikes
+      snn.run(params, x, u, sampler=glm.bernoulli_straight_through).spikes
     )
     return jnp.sum(jax.vmap(run)(inputs, uniforms))
 

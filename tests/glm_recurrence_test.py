@@ -1,29 +1,29 @@
 """The stochastic threshold and its kernels against a scan of JAX's own."""
 
 import jax
-import jax.export
 import jax.numpy as jnp
+import kernels
 import numpy as np
 import pytest
 
-from timedecode import glm_kernel, glm_recurrence, lif_kernel, neurons
+from timedecode import glm, glm_kernel, glm_recurrence, lif_kernel
 
 KERNEL = np.linspace(1.0, 0.1, 10).astype(np.float32) ** 2
 SAMPLERS = {
-  "bernoulli": neurons.bernoulli,
-  "straight_through": neurons.bernoulli_straight_through,
-  "expected": neurons.expected,
-  "concrete": neurons.concrete(0.5),
+  "bernoulli": glm.bernoulli,
+  "straight_through": glm.bernoulli_straight_through,
+  "expected": glm.expected,
+  "concrete": glm.concrete(0.5),
 }
 TILING = lif_kernel.Tiling(32, 1, 4)
 
 
 def _reference(sampler):
-  """`neurons.glm_readout` with a carry, which is the plain scan."""
+  """`glm.readout` with a carry, which is the plain scan."""
 
   def run(drive, bias, feedback, history, uniforms):
-    params = neurons.GLMParams(jnp.zeros(()), feedback, bias)
-    return neurons.glm_readout(
+    params = glm.GLMParams(jnp.zeros(()), feedback, bias)
+    return glm.readout(
       params, KERNEL, history, drive, uniforms, sampler, lambda past: past
     )[1]
 
@@ -75,8 +75,8 @@ def test_the_kernels_are_those_of_autodiff(name, size):
 def test_the_kernel_draws_the_uniforms_of_jax(size):
   """Spikes bit for bit, one key and a batch of them."""
   (drive, bias, feedback, history, _), _ = _problem(*size)
-  run = glm_kernel.forward(KERNEL, neurons.bernoulli, True, TILING, True)
-  plain = glm_recurrence.make_run(KERNEL, neurons.bernoulli)
+  run = glm_kernel.forward(KERNEL, glm.bernoulli, True, TILING, True)
+  plain = glm_recurrence.make_run(KERNEL, glm.bernoulli)
   keys = jax.random.split(jax.random.key(7), 3)
   given = drive, bias, feedback, history
   axes = (None, None, None, None, 0)
@@ -96,7 +96,7 @@ def test_a_key_stands_for_its_uniforms(impl):
   """Values and gradients."""
   (drive, bias, feedback, history, _), _ = _problem(12, 20)
   key = jax.random.key(3, impl=impl)
-  run = glm_recurrence.make_run(KERNEL, neurons.bernoulli_straight_through)
+  run = glm_recurrence.make_run(KERNEL, glm.bernoulli_straight_through)
   given = drive, bias, feedback, history
 
   def both(source):
@@ -109,15 +109,6 @@ def test_a_key_stands_for_its_uniforms(impl):
     np.testing.assert_array_equal(found, want)
 
 
-def _kernels_made(function, platform, *arguments):
-  target = "__gpu$xla.gpu.triton"
-  allowed = [jax.export.DisabledSafetyCheck.custom_call(target)]
-  made = jax.export.export(
-    jax.jit(function), platforms=[platform], disabled_checks=allowed
-  )(*arguments)
-  return made.mlir_module().count(f"custom_call @{target}")
-
-
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_gpus_get_two_kernels(name):
   arguments, _ = _problem(6, 30)
@@ -128,13 +119,13 @@ def test_gpus_get_two_kernels(name):
     return jax.grad(lambda d: sum(jnp.sum(a) for a in mapped(d, *rest)))(drives)
 
   given = jnp.stack([arguments[0]] * 4), *arguments[1:]
-  assert _kernels_made(gradient, "cuda", *given) == 2
-  assert _kernels_made(gradient, "cpu", *given) == 0
+  assert kernels.count(gradient, "cuda", *given) == 2
+  assert kernels.count(gradient, "cpu", *given) == 0
 
 
 def test_gpus_get_one_kernel_that_draws():
   (drive, bias, feedback, history, _), _ = _problem(6, 30)
-  sample = glm_recurrence.make_run(KERNEL, neurons.bernoulli)
+  sample = glm_recurrence.make_run(KERNEL, glm.bernoulli)
   given = drive, bias, feedback, history, jax.random.key(0)
-  assert _kernels_made(sample, "cuda", *given) == 1
-  assert _kernels_made(sample, "cpu", *given) == 0
+  assert kernels.count(sample, "cuda", *given) == 1
+  assert kernels.count(sample, "cpu", *given) == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import references
 
-from timedecode import neurons, synapses
+from timedecode import glm, neurons, synapses
 
 
 def _scan(neuron, params, drive):
@@ -55,16 +55,16 @@ def test_refractory_decay_is_checked():
 def test_glm_readout_equals_a_loop(lateral):
   rng = np.random.default_rng(1)
   num_in, num_readout, num_steps, length = 5, 3, 25, 10
-  params = neurons.glm_init(jax.random.key(0), 8, num_in, num_readout, lateral)
+  params = glm.init(jax.random.key(0), 8, num_in, num_readout, lateral)
   params = jax.tree.map(lambda w: 3.0 * w, params)
   hidden = (rng.random((num_steps, num_in)) < 0.3).astype(np.float32)
   kernels = synapses.raised_cosine_kernels(8, length)
   kernel = synapses.raised_cosine_kernels(1, length)[0]
-  state = neurons.glm_initial_state(length, num_readout)
+  state = glm.initial_state(length, num_readout)
   products = jnp.tensordot(hidden, params.weights, axes=1)
   drive, _ = synapses.overlap_add(kernels, products, state.pending)
   uniforms = rng.random((num_steps, num_readout)).astype(np.float32)
-  _, (spikes, logits) = neurons.glm_readout(
+  _, (spikes, logits) = glm.readout(
     params, kernel, state.history, drive, uniforms
   )
   expected = references.glm_logits(
@@ -77,7 +77,7 @@ def test_glm_readout_equals_a_loop(lateral):
 
 
 def test_readout_bound_is_the_published_one():
-  params = neurons.glm_init(jax.random.key(0), 8, 600, 256)
+  params = glm.init(jax.random.key(0), 8, 600, 256)
   bound = np.sqrt(6 / (8 * 600 + 8 * 256))
   for leaf in params:
     assert np.abs(leaf).max() <= bound
@@ -87,23 +87,23 @@ def test_readout_bound_is_the_published_one():
 def test_samplers_share_the_forward_and_differ_backward():
   logits = jnp.asarray([-1.0, 0.5, 2.0])
   uniforms = jnp.asarray([0.1, 0.9, 0.2])
-  hard = neurons.bernoulli(logits, uniforms)
-  through = neurons.bernoulli_straight_through(logits, uniforms)
+  hard = glm.bernoulli(logits, uniforms)
+  through = glm.bernoulli_straight_through(logits, uniforms)
   assert hard.tolist() == [1.0, 0.0, 1.0]
   np.testing.assert_allclose(through, hard, atol=1e-7)
   p = references.sigmoid(np.asarray(logits))
-  np.testing.assert_allclose(neurons.expected(logits, uniforms), p, rtol=1e-6)
+  np.testing.assert_allclose(glm.expected(logits, uniforms), p, rtol=1e-6)
   slope = lambda f: jax.grad(lambda u: jnp.sum(f(u, uniforms)))(logits)
-  np.testing.assert_array_equal(slope(neurons.bernoulli), np.zeros(3))
+  np.testing.assert_array_equal(slope(glm.bernoulli), np.zeros(3))
   np.testing.assert_allclose(
-    slope(neurons.bernoulli_straight_through), p * (1 - p), rtol=1e-5
+    slope(glm.bernoulli_straight_through), p * (1 - p), rtol=1e-5
   )
 
 
 def test_sampling_frequency_is_sigma():
   logits = jnp.asarray([-2.0, 0.0, 1.0])
   uniforms = jax.random.uniform(jax.random.key(0), (40_000, 3))
-  spikes = jax.vmap(lambda u: neurons.bernoulli(logits, u))(uniforms)
+  spikes = jax.vmap(lambda u: glm.bernoulli(logits, u))(uniforms)
   p = references.sigmoid(np.asarray(logits))
   deviation = np.sqrt(p * (1 - p) / 40_000)
   assert (np.abs(spikes.mean(axis=0) - p) < 4 * deviation).all()

@@ -11,7 +11,7 @@ from timedecode import (
   bottleneck,
   credit,
   encoder,
-  neurons,
+  glm,
   online_final,
   priors,
   readout,
@@ -51,10 +51,10 @@ def _stored(model, params, inputs, targets, keys, score, num_samples):
       uniform = lambda t: jax.random.uniform(
         jax.random.fold_in(jax.random.fold_in(key, k), t), (NUM_Y,)
       )
-      sampler = neurons.bernoulli_straight_through
+      sampler = glm.bernoulli_straight_through
       sample = model.encoder.run(
         params.encoder, x, jax.vmap(uniform)(jnp.arange(len(x))),
-        sampler=neurons.bernoulli if score else sampler,
+        sampler=glm.bernoulli if score else sampler,
       )  # fmt: skip
       total = model.objective(params, sample, target).total
       return total, bottleneck.log_probability(sample.spikes, sample.logits)

@@ -14,7 +14,7 @@ from timedecode import (
   bottleneck,
   credit,
   encoder,
-  neurons,
+  glm,
   online_learning,
   priors,
   readout,
@@ -80,7 +80,7 @@ def _stored(snn, prior, params, x, targets):
 
   def one(x, targets, u):
     sample = snn.run(
-      params.encoder, x, u, sampler=neurons.bernoulli_straight_through
+      params.encoder, x, u, sampler=glm.bernoulli_straight_through
     )
     views = readout.sliding_window(sample.spikes, WINDOW)
     outputs = jax.vmap(functools.partial(DECODE, params.decoder))(views)

@@ -13,7 +13,7 @@ from timedecode import (
   bottleneck,
   credit,
   encoder,
-  neurons,
+  glm,
   online,
   priors,
   readout,
@@ -59,7 +59,7 @@ def _stored(model, params, inputs, targets, keys, window=WINDOW):
 
     u = jax.vmap(uniform)(jnp.arange(len(x)))
     sample = model.encoder.run(
-      params.encoder, x, u, sampler=neurons.bernoulli_straight_through
+      params.encoder, x, u, sampler=glm.bernoulli_straight_through
     )
     views = readout.sliding_window(sample.spikes, window)
     logits = views.reshape(len(x), -1) @ params.decoder

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from timedecode import neurons, synapses
+from timedecode import glm, synapses
 
 
 class Eligibility(NamedTuple):
@@ -50,16 +50,14 @@ class Stream(NamedTuple):
   spikes: jax.Array
 
 
-def linear_logits(
-  params: neurons.GLMParams, eligibility: Eligibility
-) -> jax.Array:
+def linear_logits(params: glm.GLMParams, eligibility: Eligibility) -> jax.Array:
   """Equation (1) for one step: u, [N_y]."""
   weights = params.weights.reshape(-1, params.weights.shape[-1])
-  past = neurons.glm_feedback(params, jnp.ones(1), eligibility.past[None])
+  past = glm.feedback(params, jnp.ones(1), eligibility.past[None])
   return weights.T @ eligibility.inputs + past + params.bias
 
 
-def silent(params: neurons.GLMParams, length: int, horizon: int) -> Stream:
+def silent(params: glm.GLMParams, length: int, horizon: int) -> Stream:
   """A stream at its start.
 
   Args:
@@ -81,7 +79,7 @@ def silent(params: neurons.GLMParams, length: int, horizon: int) -> Stream:
 
 
 def advance(
-  params: neurons.GLMParams,
+  params: glm.GLMParams,
   stream: Stream,
   x: jax.Array,
   uniforms: jax.Array,
@@ -104,7 +102,7 @@ def advance(
   traces = (inputs @ filters.T).reshape(-1)
   now = Eligibility(traces, own @ stream.history)
   logits = linear_logits(params, now)
-  spikes = neurons.bernoulli(logits, uniforms)
+  spikes = glm.bernoulli(logits, uniforms)
   return Stream(
     inputs,
     newest_first(stream.history, spikes),
@@ -115,8 +113,8 @@ def advance(
 
 
 def charge(
-  params: neurons.GLMParams, eligibility: Eligibility, errors: jax.Array
-) -> neurons.GLMParams:
+  params: glm.GLMParams, eligibility: Eligibility, errors: jax.Array
+) -> glm.GLMParams:
   """The sum of errors times eligibility, like the parameters.
 
   Args:
@@ -131,6 +129,6 @@ def charge(
     feedback = eligibility.past.T @ errors
   else:
     feedback = jnp.sum(eligibility.past * errors, axis=0)
-  return neurons.GLMParams(
+  return glm.GLMParams(
     weights.reshape(params.weights.shape), feedback, jnp.sum(errors, axis=0)
   )

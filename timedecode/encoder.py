@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from timedecode import credit as credit_lib
-from timedecode import glm_recurrence, neurons, synapses
+from timedecode import glm, glm_recurrence, synapses
 from timedecode.layers import Layer, check_size, convolutional, dense
 
 __all__ = [
@@ -32,17 +32,17 @@ __all__ = [
 
 
 class EncoderParams(NamedTuple):
-  """hidden: one entry per layer; readout: `neurons.GLMParams`."""
+  """hidden: one entry per layer; readout: `glm.GLMParams`."""
 
   hidden: tuple[Any, ...]
-  readout: neurons.GLMParams
+  readout: glm.GLMParams
 
 
 class EncoderState(NamedTuple):
-  """hidden: one state per layer; readout: `neurons.GLMState`."""
+  """hidden: one state per layer; readout: `glm.GLMState`."""
 
   hidden: tuple[Any, ...]
-  readout: neurons.GLMState
+  readout: glm.GLMState
 
 
 class Sample(NamedTuple):
@@ -70,7 +70,7 @@ class Encoder(NamedTuple):
     init: ``(key) -> EncoderParams``.
     initial_state: ``() -> EncoderState`` at rest.
     run: ``(params, inputs [T, *input_shape], uniforms [T, N_y], state=None,
-      sampler=neurons.bernoulli) -> Sample``: randomness is an argument, a
+      sampler=glm.bernoulli) -> Sample``: randomness is an argument, a
       key in place of uniforms stands for those it draws.
     sample: ``(params, inputs, key, state=None) -> Sample``.
     input_shape: shape of one step's input.
@@ -194,7 +194,7 @@ def make_encoder(
       layer.init(key, shape)
       for layer, key, shape in zip(layers, keys, shapes, strict=False)
     ]
-    readout = neurons.glm_init(
+    readout = glm.init(
       key_readout, num_kernels, math.prod(shapes[-1]), num_readout, lateral
     )
     return EncoderParams(tuple(hidden), readout)
@@ -204,7 +204,7 @@ def make_encoder(
       layer.initial_state(shape)
       for layer, shape in zip(layers, shapes, strict=False)
     ]
-    readout = neurons.glm_initial_state(kernel_length, num_readout)
+    readout = glm.initial_state(kernel_length, num_readout)
     return EncoderState(tuple(hidden), readout)
 
   def run_whole(params, inputs, uniforms, state, sampler):
@@ -221,14 +221,14 @@ def make_encoder(
     areas = kernels.sum(axis=1)
     effective = jnp.einsum("hkn,k->hn", params.readout.weights, areas)
     drive = credit.error(drive, hidden, effective)
-    history, (spikes, logits) = neurons.glm_readout(
+    history, (spikes, logits) = glm.readout(
       params.readout, feedback_kernel, state.readout.history, drive, uniforms,
       sampler, None if credit.exact_carry else credit.carry,
     )  # fmt: skip
-    after = EncoderState(states, neurons.GLMState(pending, history))
+    after = EncoderState(states, glm.GLMState(pending, history))
     return Sample(spikes, logits, hidden, potentials, after)
 
-  def run(params, inputs, uniforms, state=None, sampler=neurons.bernoulli):
+  def run(params, inputs, uniforms, state=None, sampler=glm.bernoulli):
     _check_inputs(inputs, uniforms, input_shape, num_readout)
     state = initial_state() if state is None else state
     if not remat_every or len(inputs) <= remat_every:

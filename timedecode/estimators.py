@@ -36,7 +36,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from timedecode import bottleneck, collectives, estimation, neurons
+from timedecode import bottleneck, collectives, estimation, glm
 
 
 def _pathwise(sampler_of, num_samples, init):
@@ -65,7 +65,7 @@ def straight_through(num_samples: int = 1) -> estimation.Estimator:
     num_samples: trains per example, averaged.
   """
   estimation.check_samples("straight_through", num_samples, 1)
-  sampler = neurons.bernoulli_straight_through
+  sampler = glm.bernoulli_straight_through
   return _pathwise(lambda state: sampler, num_samples, lambda params: ())
 
 
@@ -84,7 +84,7 @@ def relaxed(
     raise ValueError(f"temperature: expected > 0, got {temperature}")
   schedule = temperature if callable(temperature) else lambda step: temperature
   return _pathwise(
-    lambda step: neurons.concrete(schedule(step)),
+    lambda step: glm.concrete(schedule(step)),
     num_samples,
     lambda params: jnp.zeros((), jnp.int32),
   )
@@ -152,7 +152,7 @@ def score_function(
     def one(inputs, target, key):
       uniforms = estimation.draw_uniforms(model, inputs, key, num_samples)
       losses, samples = estimation.draw(
-        model, params, inputs, target, uniforms, neurons.bernoulli
+        model, params, inputs, target, uniforms, glm.bernoulli
       )
       log_p = jax.vmap(bottleneck.log_probability)(
         samples.spikes, samples.logits
@@ -189,7 +189,7 @@ def _antithetic(name, num_samples, scores):
     both = jnp.stack([uniforms, jnp.where(apart, fresh, 1.0 - uniforms)])
     losses, samples = estimation.draw(
       model, params, inputs, target, both.reshape(-1, *both.shape[2:]),
-      neurons.bernoulli,
+      glm.bernoulli,
     )  # fmt: skip
     split = lambda a: a.reshape(2, pairs, *a.shape[1:])
     total, logits = split(losses.total), split(samples.logits)

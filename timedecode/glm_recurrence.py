@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timedecode import glm_kernel
+from timedecode import glm_kernel, platforms
 
 
 def _scan_forward(kernel, sampler):
@@ -103,9 +103,7 @@ def _drawn_there(source):
 def _forward(kernel, sampler):
   plain = _scan_forward(kernel, sampler)
 
-  def told(*arguments):
-    run = glm_kernel.forward(kernel, sampler)
-    return jax.lax.platform_dependent(*arguments, cuda=run, default=plain)
+  told = platforms.choose(glm_kernel.forward(kernel, sampler), plain)
 
   def drawn(*arguments):
     *given, key = arguments
@@ -119,7 +117,7 @@ def _forward(kernel, sampler):
     draw = lambda *a: told(*a[:-1], jax.random.uniform(a[-1], a[0].shape))
     if not _drawn_there(source):
       return draw(*arguments)
-    return jax.lax.platform_dependent(*arguments, cuda=drawn, default=draw)
+    return platforms.choose(drawn, draw)(*arguments)
 
   return forward
 
@@ -140,12 +138,10 @@ def make_run(kernel: np.ndarray, sampler: Callable) -> Callable:
   kernel = np.asarray(kernel, np.float32)
   forward = _forward(kernel, sampler)
 
-  def backward(*arguments):
-    return jax.lax.platform_dependent(
-      *arguments,
-      cuda=lambda *a: glm_kernel.backward(kernel, sampler)(*a)[0],
-      default=_scan_backward(kernel, sampler),
-    )
+  backward = platforms.choose(
+    lambda *a: glm_kernel.backward(kernel, sampler)(*a)[0],
+    _scan_backward(kernel, sampler),
+  )
 
   @jax.custom_vjp
   def run(drive, bias, feedback, history, source):

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from timedecode import lif_kernel
+from timedecode import lif_kernel, platforms
 
 
 def scan_forward(decay: float, leaky: bool) -> Callable:
@@ -84,9 +84,7 @@ def _by_platform(scan, kernel):
     found = kernel(*(a.reshape(*lead(a), -1) for a in arrays))
     return tuple(a.reshape(*a.shape[:-1], *shape) for a in found)
 
-  return lambda *arrays: jax.lax.platform_dependent(
-    *arrays, cuda=flat, default=lambda *a: tuple(scan(*a))
-  )
+  return platforms.choose(flat, lambda *a: tuple(scan(*a)))
 
 
 def _instantiate(cotangent):

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from timedecode import bottleneck, encoder, estimation, neurons, readout
+from timedecode import bottleneck, encoder, estimation, glm, readout
 
 ESTIMATORS = ("straight_through", "score_function")
 
@@ -183,7 +183,7 @@ def make_online_gradient(
   seen = max(window - 1, model.prior.reach)
   overlap = overlap_of(model.encoder, seen, chunk)
   score = estimator == "score_function"
-  sampler = neurons.bernoulli if score else neurons.bernoulli_straight_through
+  sampler = glm.bernoulli if score else glm.bernoulli_straight_through
 
   def span_losses(params, states, inputs, targets, keys, span):
     """(states, log P, Losses), the latter [B, K, new]."""

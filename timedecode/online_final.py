@@ -21,7 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from timedecode import bottleneck, encoder, estimation, neurons, online
+from timedecode import bottleneck, encoder, estimation, glm, online
 
 
 def _final_losses(model, params, spikes, logits, target):
@@ -128,7 +128,7 @@ def _make_gradient(model, chunk, estimator, num_samples):
   online.check_rule(snn, estimator, num_samples)
   overlap = online.overlap_of(snn, 0, chunk)
   score = estimator == "score_function"
-  sampler = neurons.bernoulli if score else neurons.bernoulli_straight_through
+  sampler = glm.bernoulli if score else glm.bernoulli_straight_through
   chunks = _Chunks(snn, sampler, num_samples, chunk, overlap)
 
   def gradient(params, inputs, targets, keys):

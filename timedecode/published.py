@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from timedecode import bottleneck, collectives, credit, estimation, neurons
+from timedecode import bottleneck, collectives, credit, estimation, glm
 
 REPAIRS = ("averaging", "scale", "reset", "feedback", "signal")
 _EPSILON = 1e-7
@@ -86,7 +86,7 @@ def _one_example(model, repairs, params, state, inputs, target, key):
   uniforms = jax.random.uniform(key, (len(inputs), encoder.num_readout))
 
   def log_p(weights):
-    sample = encoder.run(weights, inputs, uniforms, state, neurons.bernoulli)
+    sample = encoder.run(weights, inputs, uniforms, state, glm.bernoulli)
     losses = model.objective(params, sample, target)
     value = bottleneck.log_probability(sample.spikes, sample.logits)
     return value, (losses, sample)
