@@ -54,7 +54,8 @@ _TORCH_CPU = ("eager", "compiled", "chunks")
 _TORCH_CUDA = ("eager", "graph", "compiled+graph", "chunks", "chunks+graph")
 CONTESTANTS = {
   "timedecode": Contestant(
-    "timedecode_", ("jax",), ("scan", "fused"), ("scan", "fused")
+    "timedecode_", ("jax",), ("scan", "fused", "recomputed"),
+    ("scan", "fused", "recomputed"),
   ),
   "snntorch": Contestant(
     "snntorch_", ("snntorch", "torch"), _TORCH_CPU, _TORCH_CUDA
@@ -80,7 +81,7 @@ CONTESTANTS = {
 
 def takes_part(name: str, variant: str, workload: workloads.Workload) -> bool:
   """Whether a variant has anything to say about a workload."""
-  if variant == "checkpointed":
+  if variant in ("checkpointed", "recomputed"):
     return workload.letter == "b"
   if variant == "hoisted":  # The same as `run` without products.
     return workload.kind != "layer"
