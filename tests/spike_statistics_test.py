@@ -113,7 +113,9 @@ def test_classes_of_one_example_have_no_variability():
 @pytest.mark.parametrize("spikes, labels, message", [
   (np.zeros((2, 3)), np.zeros(2), r"spikes: expected \[M, T, N\]"),
   (np.full((2, 3, 4), 0.5), np.zeros(2), "spikes: expected 0 and 1 only"),
-  (np.zeros((2, 3, 4)), np.zeros(3), r"labels: expected \[2\], one per train"),
+  (np.zeros((2, 3, 4)), np.zeros(3), r"labels: expected \[2\], one for each"),
+  (np.zeros((0, 3, 4)), np.zeros(0), r"spikes: .* got shape \(0, 3, 4\)"),
+  (np.zeros((2, 3, 4)), np.array([0, -1]), "labels: expected whole .* got -1"),
 ])  # fmt: skip
 def test_bad_input(spikes, labels, message):
   with pytest.raises(ValueError, match=message):

@@ -20,6 +20,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from timedecode import arrays
+
 BATCH_SIZE = 128
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-2
@@ -88,14 +90,24 @@ def _fit(network, steps, features, labels, key):
   return jax.lax.scan(part, (params, optimizer.init(params)), keys)[1]
 
 
-def _check(features, labels, name):
-  if features.ndim != 2 or labels.shape != features.shape[:1]:
+def _checked(name, pair, fewest):
+  """(features [M, D], labels [M]) in NumPy, or an error that says what is."""
+  features = arrays.real(f"features of {name}", pair[0], "M D")
+  labels = arrays.labels(f"labels of {name}", pair[1], len(features))
+  arrays.at_least(name, labels, fewest, "examples")
+  return features, labels
+
+
+def _check_numbers(steps, width, held_out, count):
+  """Of the fit."""
+  for name, value in (("steps", steps), ("width", width)):
+    if value < 1:
+      raise ValueError(f"{name}: expected at least 1, got {value}")
+  if not 1 <= round(held_out * count) < count:
     raise ValueError(
-      f"{name}: expected features [M, D] and labels [M], got shapes"
-      f" {features.shape} and {labels.shape}"
+      f"held_out: expected a share that leaves some of {count} examples on"
+      f" either side, got {held_out}"
     )
-  if not np.isfinite(features).all():
-    raise ValueError(f"{name}: expected finite features")
 
 
 def fit(
@@ -110,18 +122,24 @@ def fit(
 
   Args:
     train: features [M, D] and labels [M], whole numbers >= 0.
-    test: the same, of other examples.
+    test: the same, of other examples, at least 2.
     seed: of the fit and of what is held out.
     steps: of the fit.
     width: hidden units.
     held_out: share of `train` that chooses along the fit.
 
   Raises:
-    ValueError: shapes, or features that are not finite.
+    ValueError: shapes, features that are not finite, labels that are no whole
+      numbers, too few examples, numbers out of range.
   """
-  (x, y), (x_test, y_test) = (map(np.asarray, pair) for pair in (train, test))
-  _check(x, y, "train")
-  _check(x_test, y_test, "test")
+  x, y = _checked("train", train, 2)
+  x_test, y_test = _checked("test", test, 2)
+  if x_test.shape[1] != x.shape[1]:
+    raise ValueError(
+      f"features of test: expected [M, {x.shape[1]}] as those of train, got"
+      f" shape {x_test.shape}"
+    )
+  _check_numbers(steps, width, held_out, len(y))
   mean, spread = x.mean(0), x.std(0)
   spread = np.where(spread > 1e-6, spread, 1.0)
   scaled = lambda a: jnp.asarray((a - mean) / spread, jnp.float32)

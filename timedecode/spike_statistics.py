@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from timedecode import arrays
+
 
 class Statistics(NamedTuple):
   """Of N neurons.
@@ -40,18 +42,6 @@ class Statistics(NamedTuple):
   correlation: np.ndarray
   correlation_within: np.ndarray
   selectivity: np.ndarray
-
-
-def _check(spikes: np.ndarray, labels: np.ndarray) -> None:
-  if spikes.ndim != 3 or min(spikes.shape) < 1:
-    raise ValueError(f"spikes: expected [M, T, N], got shape {spikes.shape}")
-  if not np.isin(spikes, (0, 1)).all():
-    raise ValueError("spikes: expected 0 and 1 only")
-  if labels.shape != spikes.shape[:1]:
-    raise ValueError(
-      f"labels: expected [{len(spikes)}], one per train, got shape"
-      f" {labels.shape}"
-    )
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -121,11 +111,11 @@ def measure(spikes: np.ndarray, labels: np.ndarray) -> Statistics:
     labels: the class of every train, [M].
 
   Raises:
-    ValueError: other shapes, or other values than 0 and 1.
+    ValueError: other shapes, other values than 0 and 1, or labels that are
+      no whole numbers >= 0.
   """
-  spikes, labels = np.asarray(spikes), np.asarray(labels)
-  _check(spikes, labels)
-  spikes = spikes.astype(np.float64)
+  spikes = arrays.spikes("spikes", spikes).astype(np.float64)
+  labels = arrays.labels("labels", labels, len(spikes))
   counts = spikes.sum(1)
   found = intervals(spikes)
   classes = [counts[labels == label] for label in np.unique(labels)]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from timedecode import probe
+from timedecode import arrays, probe
 
 _RESAMPLES = 2000
 WINDOWS = (2, 4, 8)
@@ -92,6 +92,14 @@ def _no_answer(spikes: np.ndarray) -> str:
   return ""
 
 
+def _checked(name, pair):
+  """(spikes [M, T, N], labels [M]) in NumPy, or an error that says what is."""
+  spikes = arrays.spikes(f"spikes of {name}", pair[0])
+  labels = arrays.labels(f"labels of {name}", pair[1], len(spikes))
+  arrays.at_least(name, labels, 2, "examples")
+  return spikes, labels
+
+
 def timing_share(
   train: tuple[np.ndarray, np.ndarray],
   test: tuple[np.ndarray, np.ndarray],
@@ -107,14 +115,16 @@ def timing_share(
     steps: of each fit.
 
   Raises:
-    ValueError: shapes.
+    ValueError: shapes, spikes other than 0 and 1, labels that are no whole
+      numbers >= 0, fewer than two examples.
   """
+  train, test = _checked("train", train), _checked("test", test)
   spikes, others = train[0], test[0]
-  for name, value in (("train", spikes), ("test", others)):
-    if value.ndim != 3:
-      raise ValueError(
-        f"{name}: expected spikes [M, T, N], got shape {value.shape}"
-      )
+  if others.shape[1:] != spikes.shape[1:]:
+    raise ValueError(
+      f"spikes of test: expected [M, {spikes.shape[1]}, {spikes.shape[2]}] as"
+      f" those of train, got shape {others.shape}"
+    )
   if told := _no_answer(np.concatenate([spikes, others])):
     return TimingShare(None, None, None, None, None, None, told)
   counts, timed, windows = _fit(train, test, seed, steps)
