@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from timedecode import arrays, probe
+from timedecode import arrays, intervals, probe
 
-_RESAMPLES = 2000
 WINDOWS = (2, 4, 8)
 
 
@@ -71,14 +70,8 @@ def _share(intact: float, counts: float) -> float:
 
 def _interval(timed, counts, seed):
   """Of the share, over test examples that are drawn anew."""
-  generator, found = np.random.default_rng(seed), []
-  for _ in range(_RESAMPLES):
-    rows = generator.integers(0, len(timed), len(timed))
-    whole = timed[rows].mean()
-    if whole > 0:
-      found.append(1.0 - counts[rows].mean() / whole)
-  ends = np.quantile(found, (0.025, 0.975)) if found else (0.0, 1.0)
-  return tuple(map(float, np.clip(ends, 0.0, 1.0)))
+  ends = intervals.of_ratio(counts, timed, seed) or (0.0, 1.0)
+  return tuple(_share(1.0, end) for end in reversed(ends))
 
 
 def _no_answer(spikes: np.ndarray) -> str:
