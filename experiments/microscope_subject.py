@@ -78,9 +78,8 @@ def of_run(config, run, source, judge_params, count: int) -> Subject:
   some = sampler(("spikes", "logits", "targets", "labels"))
   train = draw(some, "train", keys[0], 4 * count)
   test = draw(sampler(), "test", keys[1], count)
-  spikes = sampler(("spikes", "labels"))
   others = jax.random.split(jax.random.key(config.seed + 6), TRIALS)
-  trials = [draw(spikes, "test", key, count).spikes for key in others]
+  trials = [draw(some, "test", key, count).spikes for key in others]
   shape = inputs.sensor_shape(config)
   answers = [(trains.targets, trains.labels) for trains in (train, test)]
   return Subject(
