@@ -4,7 +4,7 @@ import pathlib
 from html import escape
 
 from experiments import constant
-from experiments.report_charts import picture
+from experiments.report_charts import image
 from experiments.report_page import top
 
 CAPTIONS = {
@@ -18,7 +18,10 @@ CAPTIONS = {
     " the input, step by step, with priors that were fitted to training spikes;"
     " 'glm in time' knows what neurons do at a step whatever the input."
   ),
-  "structure": "Readout neurons, one by one and in pairs.",
+  "structure": (
+    "Readout neurons, one by one and in pairs. Noise: what is left of counts"
+    " when the mean of their example over samples of y is taken off."
+  ),
   "fields": (
     "Weights of the hidden neurons that fire most; the mean input before spikes"
     " of readout neurons, less the mean of all examples at the same steps."
@@ -143,15 +146,21 @@ def _numbers(found: dict) -> str:
   )
 
 
+def _section(name: str, data: bytes) -> str:
+  """A picture with its caption; on a phone it scrolls, and can be read."""
+  return (
+    f'<section><h2 id="{name}">{name}</h2><figure><div class="scroll wide"'
+    f' role="region" tabindex="0" aria-label="picture: {name}">'
+    f"{image(data, f'The pictures of {name}, described below.')}</div>"
+    f"<figcaption>{escape(CAPTIONS[name])}</figcaption></figure></section>"
+  )
+
+
 def page(found: dict, paths: dict[str, pathlib.Path], title: str) -> str:
   """The page, with its pictures inside."""
   said = "".join(f"<li>{escape(text)}</li>" for text in statements(found))
   links = "".join(f'<li><a href="#{name}">{name}</a></li>' for name in paths)
-  parts = [
-    f'<section><h2 id="{name}">{name}</h2>'
-    f"{picture(path.read_bytes(), CAPTIONS[name])}</section>"
-    for name, path in paths.items()
-  ]
+  parts = [_section(name, path.read_bytes()) for name, path in paths.items()]
   return (
     f'{top(title)}<nav aria-label="Parts"><ul>{links}</ul></nav><main>'
     f"<ul>{said}</ul>{''.join(parts)}{_numbers(found)}</main></body></html>\n"

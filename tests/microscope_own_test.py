@@ -8,6 +8,7 @@ import sys
 
 import binaries
 import numpy as np
+import pages
 import pytest
 
 from experiments import (
@@ -109,6 +110,7 @@ def test_its_trials_and_pictures(page):
   assert np.abs(noise - np.eye(3)).max() < 0.1
   fano = np.array(found["trial_statistics"]["fano"], float)
   assert (fano < 0.15).all()
+  pages.check(page)
   assert page.count("<img") == 4 and "latency code: 3 readout neurons" in page
   assert found["cost"] is None and "Cost" not in page
 
