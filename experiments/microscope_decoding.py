@@ -42,6 +42,14 @@ class Quality(NamedTuple):
   distortion_high: float
 
 
+def _optimizer() -> optax.GradientTransformation:
+  """Of decoders that are trained anew."""
+  rate = optax.warmup_cosine_decay_schedule(
+    0.0, 2e-3, RETRAINING_STEPS // 10, RETRAINING_STEPS
+  )
+  return optax.adam(rate)
+
+
 class Decoding:
   """Decoders of given trains, judged; everything is compiled once."""
 
@@ -112,10 +120,7 @@ class Decoding:
     if params is None:
       seen = self._view(jnp.asarray(train.spikes[0]))
       params = jax.jit(self._decoder.init)(key, seen)
-    rate = optax.warmup_cosine_decay_schedule(
-      0.0, 2e-3, RETRAINING_STEPS // 10, RETRAINING_STEPS
-    )
-    optimizer = optax.adam(rate)
+    optimizer = _optimizer()
     data = tuple(map(jnp.asarray, (train.spikes, train.targets)))
 
     def loss(params, spikes, targets, rows, keys):

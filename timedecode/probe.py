@@ -107,12 +107,23 @@ def _fit(params, rows, some, held, test):
   return losses, _losses(best, *test)
 
 
-def _checked(name, pair, fewest):
+def _checked(name, pair):
   """(features [M, D], labels [M]) in NumPy, or an error that says what is."""
   features = arrays.real(f"features of {name}", pair[0], "M D")
   labels = arrays.labels(f"labels of {name}", pair[1], len(features))
-  arrays.at_least(name, labels, fewest, "examples")
+  arrays.at_least(name, labels, 2, "examples")
   return features, labels
+
+
+def _checked_pairs(train, test):
+  """Both pairs, whose features are of one size."""
+  (x, y), (x_test, y_test) = _checked("train", train), _checked("test", test)
+  if x_test.shape[1] != x.shape[1]:
+    raise ValueError(
+      f"features of test: expected [M, {x.shape[1]}] as those of train, got"
+      f" shape {x_test.shape}"
+    )
+  return (x, y), (x_test, y_test)
 
 
 def _check_numbers(steps, width, held_out, count):
@@ -125,6 +136,21 @@ def _check_numbers(steps, width, held_out, count):
       f"held_out: expected a share that leaves some of {count} examples on"
       f" either side, got {held_out}"
     )
+
+
+def _surprise(labels: np.ndarray) -> np.ndarray:
+  """Bits of every label by their shares, [M]; their mean is H(label)."""
+  return -np.log2(np.bincount(labels)[labels] / len(labels))
+
+
+def _found(surprise, nats, right, losses) -> Probe:
+  """Of test examples, [M] each, and losses on held-out ones."""
+  gains = surprise - nats.astype(np.float64) / np.log(2)
+  error = gains.std(ddof=1) / np.sqrt(len(gains))
+  held_out_loss = float(losses.min() / np.log(2))
+  return Probe(
+    float(gains.mean()), float(error), float(right.mean()), held_out_loss, gains
+  )
 
 
 def fit(
@@ -149,36 +175,20 @@ def fit(
     ValueError: shapes, features that are not finite, labels that are no whole
       numbers, too few examples, numbers out of range.
   """
-  x, y = _checked("train", train, 2)
-  x_test, y_test = _checked("test", test, 2)
-  if x_test.shape[1] != x.shape[1]:
-    raise ValueError(
-      f"features of test: expected [M, {x.shape[1]}] as those of train, got"
-      f" shape {x_test.shape}"
-    )
+  (x, y), (x_test, y_test) = _checked_pairs(train, test)
   _check_numbers(steps, width, held_out, len(y))
   mean, spread = x.mean(0), x.std(0)
   spread = np.where(spread > 1e-6, spread, 1.0)
   put = lambda a, b: (jnp.asarray((a - mean) / spread, jnp.float32), b)
   generator = np.random.default_rng(seed)
-  some, rest = np.split(
-    generator.permutation(len(y)), [round(held_out * len(y))]
-  )
+  order = generator.permutation(len(y))
+  some, rest = np.split(order, [round(held_out * len(y))])
   classes = int(max(y.max(), y_test.max())) + 1
-  rows = generator.integers(
-    0, len(rest), (STATES, -(-steps // STATES), BATCH_SIZE), np.int32
-  )
+  shape = STATES, -(-steps // STATES), BATCH_SIZE
+  rows = generator.integers(0, len(rest), shape, np.int32)
   losses, (nats, logits) = _fit(
     _initial(generator, x.shape[1], width, classes), rows,
     put(x[rest], y[rest]), put(x[some], y[some]), put(x_test, y_test),
   )  # fmt: skip
-  shares = np.bincount(y_test, minlength=classes) / len(y_test)
-  surprise = -np.log2(shares[y_test])
-  gains = surprise - np.asarray(nats, np.float64) / np.log(2)
-  return Probe(
-    float(gains.mean()),
-    float(gains.std(ddof=1) / np.sqrt(len(gains))),
-    float((np.asarray(logits).argmax(1) == y_test).mean()),
-    float(losses.min() / np.log(2)),
-    gains,
-  )
+  right = np.asarray(logits).argmax(1) == y_test
+  return _found(_surprise(y_test), np.asarray(nats), right, losses)

@@ -93,6 +93,18 @@ def _checked(name, pair):
   return spikes, labels
 
 
+def _checked_pairs(train, test):
+  """Both pairs, whose trains are of one size."""
+  train, test = _checked("train", train), _checked("test", test)
+  spikes, others = train[0], test[0]
+  if others.shape[1:] != spikes.shape[1:]:
+    raise ValueError(
+      f"spikes of test: expected [M, {spikes.shape[1]}, {spikes.shape[2]}] as"
+      f" those of train, got shape {others.shape}"
+    )
+  return train, test
+
+
 def timing_share(
   train: tuple[np.ndarray, np.ndarray],
   test: tuple[np.ndarray, np.ndarray],
@@ -111,14 +123,8 @@ def timing_share(
     ValueError: shapes, spikes other than 0 and 1, labels that are no whole
       numbers >= 0, fewer than two examples.
   """
-  train, test = _checked("train", train), _checked("test", test)
-  spikes, others = train[0], test[0]
-  if others.shape[1:] != spikes.shape[1:]:
-    raise ValueError(
-      f"spikes of test: expected [M, {spikes.shape[1]}, {spikes.shape[2]}] as"
-      f" those of train, got shape {others.shape}"
-    )
-  if told := _no_answer(np.concatenate([spikes, others])):
+  train, test = _checked_pairs(train, test)
+  if told := _no_answer(np.concatenate([train[0], test[0]])):
     return TimingShare(None, None, None, None, None, None, told)
   counts, timed, windows = _fit(train, test, seed, steps)
   intact = min(counts, timed, key=lambda one: one.held_out_loss)
