@@ -97,6 +97,10 @@ def record(
     return found.spikes, getattr(found, "logits", None)
 
   inputs = np.asarray(inputs)
+  if inputs.ndim < 2 or not inputs.size:
+    raise ValueError(
+      f"inputs: expected [M, T, ...], each at least 1, got shape {inputs.shape}"
+    )
   keys = jax.random.split(jax.random.key(seed), len(inputs))
   many, parts = jax.jit(jax.vmap(one)), []
   for start in range(0, len(inputs), trains_lib.AT_ONCE):
@@ -105,6 +109,25 @@ def record(
   join = lambda *some: np.concatenate(some)[: len(inputs)]
   spikes, logits = jax.tree.map(join, *parts)
   return recorded(spikes, labels, inputs, logits)
+
+
+def _check_together(train, test, trials) -> None:
+  """Refuses trains of different sizes, and too few."""
+  count, *sizes = test.spikes.shape
+  if [*train.spikes.shape[1:]] != sizes:
+    raise ValueError(
+      f"test: expected trains of {train.spikes.shape[1:]} steps and neurons as"
+      f" train, got {test.spikes.shape[1:]}"
+    )
+  for what, trains in (("train", train), ("test", test)):
+    arrays.at_least(what, trains.labels, 2, "examples")
+  if trials is not None:
+    trials = arrays.spikes("trials", trials, "M S T N")
+    if [len(trials), *trials.shape[2:]] != [count, *sizes]:
+      raise ValueError(
+        f"trials: expected [{count}, S, {sizes[0]}, {sizes[1]}] of test, got"
+        f" shape {trials.shape}"
+      )
 
 
 def of_trains(
@@ -126,14 +149,8 @@ def of_trains(
   Raises:
     ValueError: trains that don't go together.
   """
+  _check_together(train, test, trials)
   shape = test.spikes.shape
-  if train.spikes.shape[1:] != shape[1:]:
-    raise ValueError(
-      f"test: expected trains of {train.spikes.shape[1:]} steps and neurons as"
-      f" train, got {shape[1:]}"
-    )
-  for what, trains in (("train", train), ("test", test)):
-    arrays.at_least(what, trains.labels, 2, "examples")
   classes = int(max(train.labels.max(), test.labels.max())) + 1
   ann = decoder.make("mlp", classes, width=WIDTH)
   task = Task((), classes, "categorical", "accuracy")

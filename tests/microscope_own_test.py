@@ -165,6 +165,12 @@ def test_trains_that_do_not_go_together():
   single = microscope_own.recorded(SPIKES[:1], LABELS[:1])
   with pytest.raises(ValueError, match="test: expected at least 2 examples"):
     microscope_own.of_trains(good, single)
+  with pytest.raises(
+    ValueError, match=r"trials: expected \[4, S, 5, 2\] of te"
+  ):
+    microscope_own.of_trains(good, good, trials=SPIKES[:, None, :4])
+  with pytest.raises(ValueError, match=r"inputs: expected \[M, T, ...\], each"):
+    microscope_own.record(lambda p, x, key: x, (), SPIKES[:0], LABELS[:0])
   with pytest.raises(ValueError, match="sample: expected something with spike"):
     microscope_own.record(lambda p, x, key: x, (), SPIKES, LABELS)
 
