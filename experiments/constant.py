@@ -14,8 +14,8 @@ from experiments import inputs
 from timedecode import metrics
 
 
-def distortion(task: inputs.Task, fitted, judged) -> float:
-  """D_0 in nats per example.
+def distortions(task: inputs.Task, fitted, judged) -> np.ndarray:
+  """Nats of every example under the best answer without spikes, [M].
 
   Args:
     task: of the configuration.
@@ -25,10 +25,15 @@ def distortion(task: inputs.Task, fitted, judged) -> float:
   (targets, labels), (judged_targets, judged_labels) = fitted, judged
   if task.metric == "accuracy":
     shares = np.bincount(labels, minlength=task.num_outputs) / len(labels)
-    return float(-np.log(np.maximum(shares, 1e-12))[judged_labels].mean())
+    return -np.log(np.maximum(shares, 1e-12))[judged_labels]
   mean = np.clip(np.mean(targets, 0, np.float64), 1e-6, 1 - 1e-6)
   dark = (1 - judged_targets) * np.log1p(-mean)
-  return float(-(judged_targets * np.log(mean) + dark).sum(1).mean())
+  return -(judged_targets * np.log(mean) + dark).sum(1)
+
+
+def distortion(task: inputs.Task, fitted, judged) -> float:
+  """D_0 in nats per example: the mean of `distortions`."""
+  return float(distortions(task, fitted, judged).mean())
 
 
 def answers(source, split: str, key: jax.Array) -> tuple:

@@ -16,14 +16,15 @@ XLABELS = {
 
 def _band(axis, x, points, name, index, label):
   """A curve with its 95 % interval."""
-  y = np.array([p[name] for p in points])
-  error = np.array([p[f"{name}_error"] for p in points])
+  y, low, high = (
+    [p[name + end] for p in points] for end in ("", "_low", "_high")
+  )
   colour = plots.COLOURS[index]
   axis.plot(
     x, y, color=colour, linestyle=plots.STYLES[index % 4], markersize=3.5,
     marker="os^Dv"[index], label=label,
   )  # fmt: skip
-  axis.fill_between(x, y - error, y + error, color=colour, alpha=0.18, lw=0)
+  axis.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
 
 
 def timing(found: dict, title: str) -> Figure:
@@ -32,7 +33,7 @@ def timing(found: dict, title: str) -> Figure:
   axes = figure.subplots(2, 3).ravel()
   metric = found["metric"].replace("_", " ")
   levels = [
-    (found["retrained"][name]["accuracy"], style, label)
+    (found["retrained"][name], style, label)
     for name, style, label in (
       ("counts", "--", "decoder retrained on counts"),
       ("trains", ":", "decoder retrained on trains"),
@@ -43,7 +44,11 @@ def timing(found: dict, title: str) -> Figure:
     x = [p["strength"] for p in points]
     _band(axis, x, points, "accuracy", index, "as trained")
     for level, style, label in levels:
-      axis.axhline(level, color="0.35", linestyle=style, lw=1, label=label)
+      accuracy, *ends = (
+        level[f"accuracy{end}"] for end in ("", "_low", "_high")
+      )
+      axis.axhline(accuracy, color="0.35", linestyle=style, lw=1, label=label)
+      axis.axhspan(*ends, color="0.35", alpha=0.12, lw=0)
     axis.set(xlabel=XLABELS[kind], ylabel=metric, ylim=(0, 1))
     axis.grid(alpha=0.3)
     axis.set_title(kind, fontsize="medium")
@@ -76,6 +81,8 @@ def anytime(found: dict, title: str) -> Figure:
   """Accuracy, distortion and information by the time that has gone by."""
   figure = Figure((11.0, 3.6), layout="constrained")
   left, middle, right = figure.subplots(1, 3)
+  if not found["information"]:
+    right.set_axis_off()
   labels = {
     "as trained": "decoder as trained", "prefixes": "trained for prefixes"
   }  # fmt: skip
@@ -99,7 +106,8 @@ def anytime(found: dict, title: str) -> Figure:
   for axis in (left, middle, right):
     axis.set_xlabel("steps of y that have arrived")
     axis.grid(alpha=0.3)
-    axis.legend(fontsize="x-small")
+    if axis.axison:
+      axis.legend(fontsize="x-small")
   right.set_xlabel("step")
   figure.suptitle(title, fontsize="medium")
   return figure
@@ -114,44 +122,34 @@ def structure(found: dict, arrays: dict, title: str) -> Figure:
   """Where bits are, when neurons fire, intervals, variability, correlation."""
   figure = Figure((11.0, 9.4), layout="constrained")
   axes = figure.subplots(3, 3).ravel()
-  bits = arrays["information_bits"]
-  _image(
-    figure, axes[0], bits.T, "bits", cmap="viridis", vmin=0, origin="lower"
-  )
-  axes[0].set(xlabel="step", ylabel="readout neuron")
-  axes[0].set_title("information bound", fontsize="medium")
-  some = arrays["statistics"]
-  times = np.nan_to_num(some.times.T)
-  _image(
-    figure, axes[1], times, "share of a neuron's spikes", cmap="magma", vmin=0,
-    origin="lower",
+  some, trials = arrays["statistics"], arrays["trial_statistics"]
+  _map(
+    figure, axes[0], arrays["information_bits"], "information bound", "bits",
+    cmap="viridis", vmin=0,
   )  # fmt: skip
-  axes[1].set(xlabel="step", ylabel="readout neuron")
-  axes[1].set_title("when neurons fire", fontsize="medium")
+  _map(
+    figure, axes[1], np.nan_to_num(some.times), "when neurons fire",
+    "share of a neuron's spikes", cmap="magma", vmin=0,
+  )  # fmt: skip
   known = ~np.isnan(some.intervals)
-  gaps = np.where(known, some.intervals, 0).sum(1) / max(known[0].sum(), 1)
+  gaps = np.where(known, some.intervals, 0).sum(1)
+  gaps /= max(known.any(0).sum(), 1)
   axes[2].bar(np.arange(1, len(gaps) + 1), gaps, color=plots.COLOURS[0])
   axes[2].set(xlabel="interval between spikes (steps)", ylabel="share of all")
   axes[2].set_title("intervals, mean over neurons", fontsize="medium")
-  x = np.arange(len(some.fano))
-  axes[3].bar(x - 0.2, some.fano, 0.4, label="all", color=plots.COLOURS[0])
-  axes[3].bar(
-    x + 0.2, some.fano_within, 0.4, label="within classes",
-    color=plots.COLOURS[1],
-  )  # fmt: skip
-  axes[3].axhline(1.0, color="0.5", lw=1, label="Poisson")
-  axes[3].set(xlabel="readout neuron", ylabel="Fano factor of counts")
-  highest = np.nanmax([some.fano, some.fano_within, np.ones_like(some.fano)])
-  axes[3].set_ylim(0, 1.5 * highest)
-  axes[3].legend(fontsize="x-small", loc="upper center", ncols=2)
-  for axis, name in ((axes[4], "correlation"), (axes[5], "correlation_within")):
+  _variability(axes[3], some, trials)
+  rest = ("within classes", some.correlation_within)
+  if trials is not None:
+    rest = ("of one example (noise)", trials.correlation)
+  pairs = (("all", some.correlation), rest)
+  for axis, (words, values) in zip(axes[4:6], pairs, strict=True):
     _image(
-      figure, axis, getattr(some, name), "correlation of counts", cmap="RdBu_r",
-      vmin=-1, vmax=1,
+      figure, axis, values, "correlation of counts", cmap="RdBu_r", vmin=-1,
+      vmax=1,
     )  # fmt: skip
-    words = "within classes" if "within" in name else "all"
     axis.set_title(f"correlation of counts, {words}", fontsize="medium")
     axis.set(xlabel="readout neuron", ylabel="readout neuron")
+  x = np.arange(len(some.selectivity))
   axes[6].bar(x, some.selectivity, color=plots.COLOURS[2])
   axes[6].set(xlabel="readout neuron", ylabel="I(count; class), bits")
   axes[6].set_title("selectivity", fontsize="medium")
@@ -159,6 +157,32 @@ def structure(found: dict, arrays: dict, title: str) -> Figure:
   _embedding(axes[8], found, arrays)
   figure.suptitle(title, fontsize="medium")
   return figure
+
+
+def _map(figure, axis, values, title, label, **options) -> None:
+  """Of [T, N]; nothing where there is none."""
+  if values is None:
+    axis.set_axis_off()
+    return
+  _image(figure, axis, values.T, label, origin="lower", **options)
+  axis.set(xlabel="step", ylabel="readout neuron")
+  axis.set_title(title, fontsize="medium")
+
+
+def _variability(axis, some, trials) -> None:
+  """Fano factors of all examples, of a class, and of one example."""
+  bars = [("all", some.fano), ("within classes", some.fano_within)]
+  if trials is not None:
+    bars.append(("one example", trials.fano))
+  width, x = 0.8 / len(bars), np.arange(len(some.fano))
+  for place, (label, values) in enumerate(bars):
+    at = x + width * (place - (len(bars) - 1) / 2)
+    axis.bar(at, values, width, label=label, color=plots.COLOURS[place])
+  axis.axhline(1.0, color="0.5", lw=1, label="Poisson")
+  axis.set(xlabel="readout neuron", ylabel="Fano factor of counts")
+  values = [value for _, value in bars]
+  axis.set_ylim(0, 1.5 * np.nanmax([*values, np.ones_like(some.fano)]))
+  axis.legend(fontsize="x-small", loc="upper center", ncols=2)
 
 
 def _classes(figure, axis, arrays) -> None:
@@ -200,17 +224,18 @@ def fields(arrays: dict, title: str) -> Figure | None:
   None where the input is no picture.
   """
   shape = arrays["input_shape"]
-  if len(shape) != 2:
+  if len(shape) != 2 or not arrays["averages"].size:
     return None
   weights, averages = arrays["weights"], arrays["averages"]
   lags, count = arrays["lags"], min(10, len(weights))
   neurons = min(4, len(averages))
-  figure = Figure((11.0, 0.8 + 1.15 * (1 + neurons)), layout="constrained")
-  axes = figure.subplots(1 + neurons, max(count, len(lags)), squeeze=False)
+  lines = neurons + (count > 0)
+  figure = Figure((11.0, 0.8 + 1.15 * lines), layout="constrained")
+  axes = figure.subplots(lines, max(count, len(lags)), squeeze=False)
   for axis in axes.ravel():
     axis.set(xticks=[], yticks=[])
     axis.set_frame_on(False)
-  rows = [("weights of\nhidden neurons", weights[:count])]
+  rows = [("weights of\nhidden neurons", weights[:count])] if count else []
   rows += [
     (f"before spikes of\nreadout {n}", averages[n]) for n in range(neurons)
   ]
@@ -219,7 +244,7 @@ def fields(arrays: dict, title: str) -> Figure | None:
     for axis, image in zip(line, images, strict=False):
       axis.imshow(image.reshape(shape), cmap="RdBu_r", vmin=-most, vmax=most)
     line[0].set_ylabel(name, rotation=0, ha="right", va="center")
-  for axis, lag in zip(axes[1] if neurons else (), lags, strict=False):
+  for axis, lag in zip(axes[-neurons], lags, strict=False):
     axis.set_title(f"{lag} steps before", fontsize="small")
   figure.suptitle(title, fontsize="medium")
   return figure

@@ -7,6 +7,7 @@ from experiments import microscope_decoding
 from experiments.trains import Trains
 from timedecode import (
   channel,
+  intervals,
   operations,
   perturbations,
   readout,
@@ -59,16 +60,20 @@ def anytime(
   ]  # fmt: skip
 
 
-def latency(points: list[dict], share: float = 0.9) -> dict | None:
+def latency(points: list[dict], count: int, share: float = 0.9) -> dict | None:
   """The first point with `share` of the final accuracy.
 
-  None where all steps gain no more over none than their errors allow to tell.
+  None where what all steps gain over none can't be told from 0.
+
+  Args:
+    points: of `anytime`.
+    count: examples.
+    share: of the final accuracy.
   """
-  first, last = points[0], points[-1]
-  error = np.hypot(first["accuracy_error"], last["accuracy_error"])
-  if last["accuracy"] - first["accuracy"] <= error:
+  ends = points[-1]["accuracy"], points[0]["accuracy"]
+  if intervals.of_difference(*ends, count, count)[0] <= 0:
     return None
-  wanted = share * last["accuracy"]
+  wanted = share * ends[0]
   found = next(p for p in points if p["accuracy"] >= wanted)
   return {"steps": found["steps"], "spikes": found["spikes"]}
 

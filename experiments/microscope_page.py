@@ -4,7 +4,7 @@ import pathlib
 from html import escape
 
 from experiments import constant
-from experiments.report_charts import picture
+from experiments.report_charts import image
 from experiments.report_page import top
 
 CAPTIONS = {
@@ -18,7 +18,10 @@ CAPTIONS = {
     " the input, step by step, with priors that were fitted to training spikes;"
     " 'glm in time' knows what neurons do at a step whatever the input."
   ),
-  "structure": "Readout neurons, one by one and in pairs.",
+  "structure": (
+    "Readout neurons, one by one and in pairs. Noise: what is left of counts"
+    " when the mean of their example over samples of y is taken off."
+  ),
   "fields": (
     "Weights of the hidden neurons that fire most; the mean input before spikes"
     " of readout neurons, less the mean of all examples at the same steps."
@@ -34,38 +37,45 @@ def statements(found: dict) -> list[str]:
   retrained = found["retrained"]
   said = [
     f"Timing: {found['timing_share']['statement']}.",
-    f"Decoding: {metric} {_with_error(intact)} intact,"
-    f" {_with_error(shuffled)} after shuffling every neuron's spikes over time,"
-    f" {_with_error(merged)} after merging neurons at every step.",
+    f"Decoding: {metric} {_interval(intact)} intact,"
+    f" {_interval(shuffled)} after shuffling every neuron's spikes over time,"
+    f" {_interval(merged)} after merging neurons at every step.",
     f"Retrained decoders of the same encoder: {metric}"
-    f" {_with_error(retrained['counts'])} from counts,"
-    f" {_with_error(retrained['trains'])} from whole trains.",
+    f" {_interval(retrained['counts'])} from counts,"
+    f" {_interval(retrained['trains'])} from whole trains.",
   ]
-  gain = found["constant_distortion"] - retrained["trains"]["distortion"]
-  if gain > 0:
-    lost = retrained["counts"]["distortion"] - retrained["trains"]["distortion"]
+  if share := found["distortion_share"]:
     said.append(
       "Of the distortion that retrained decoders take away,"
-      f" {100 * lost / gain:.0f} % need spike times"
+      f" {100 * share['share']:.0f} % ({100 * share['low']:.0f} to"
+      f" {100 * share['high']:.0f} %) need spike times"
       f" ({found['constant_distortion']:.1f} nats without spikes,"
       f" {retrained['counts']['distortion']:.1f} from counts,"
       f" {retrained['trains']['distortion']:.1f} from trains)."
     )
   said += _latency(found, metric)
-  bits = ", ".join(
-    f"{entry['total']:.1f} ± {entry['standard_error']:.1f} ({name})"
-    for name, entry in found["information"].items()
-  )
-  said.append(f"Information bound by prior, bits per example: {bits}.")
-  tightest = min(found["information"].values(), key=lambda e: e["total"])
-  if tightest["per_spike"] is not None:
-    said.append(
-      f"By the tightest at most {tightest['per_spike']:.2f} bits per spike."
-    )
+  said += _bits(found["information"])
   if found["metric"] == "accuracy":  # Pixels would count what they share.
     taken = constant.taken(found["constant_distortion"], intact["distortion"])
     said.append(f"Of the label the decoder takes {taken:.2f} bits per example.")
   return [*said, *_cost(found)]
+
+
+def _bits(information: dict) -> list[str]:
+  """The bound, where the encoder's logits are known."""
+  if not information:
+    return ["Information bound: not known without the encoder's logits."]
+  bits = ", ".join(
+    f"{entry['total']:.1f} ± {entry['standard_error']:.1f} ({name})"
+    for name, entry in information.items()
+  )
+  said = [f"Information bound by prior, bits per example: {bits}."]
+  tightest = min(information.values(), key=lambda e: e["total"])
+  if tightest["per_spike"] is not None:
+    said.append(
+      f"By the tightest at most {tightest['per_spike']:.2f} bits per spike."
+    )
+  return said
 
 
 def _latency(found: dict, metric: str) -> list[str]:
@@ -104,8 +114,12 @@ def _cost(found: dict) -> list[str]:
   ]
 
 
-def _with_error(point: dict) -> str:
-  return f"{point['accuracy']:.3f} ± {point['accuracy_error']:.3f}"
+def _interval(point: dict) -> str:
+  """A share with its 95 % interval."""
+  return (
+    f"{point['accuracy']:.3f} ({point['accuracy_low']:.3f} to"
+    f" {point['accuracy_high']:.3f})"
+  )
 
 
 def _numbers(found: dict) -> str:
@@ -116,7 +130,8 @@ def _numbers(found: dict) -> str:
       lines.append(
         f'<tr><th scope="row">{kind} {p["strength"]:g}</th>'
         f'<td class="number">{p["accuracy"]:.3f}</td>'
-        f'<td class="number">{p["accuracy_error"]:.3f}</td>'
+        f'<td class="number">{p["accuracy_low"]:.3f} to'
+        f" {p['accuracy_high']:.3f}</td>"
         f'<td class="number">{p["distortion"]:.2f}</td></tr>'
       )
   metric = escape(found["metric"].replace("_", " "))
@@ -125,9 +140,19 @@ def _numbers(found: dict) -> str:
     '<div class="scroll" role="region" tabindex="0" aria-label="curves">'
     '<table><thead><tr><th scope="col">change</th>'
     f'<th scope="col" class="number">{metric}</th>'
-    '<th scope="col" class="number">± (95 %)</th>'
+    '<th scope="col" class="number">95 %</th>'
     '<th scope="col" class="number">distortion<small>nats/example</small></th>'
     f"</tr></thead><tbody>{''.join(lines)}</tbody></table></div></details>"
+  )
+
+
+def _section(name: str, data: bytes) -> str:
+  """A picture with its caption; on a phone it scrolls, and can be read."""
+  return (
+    f'<section><h2 id="{name}">{name}</h2><figure><div class="scroll wide"'
+    f' role="region" tabindex="0" aria-label="picture: {name}">'
+    f"{image(data, f'The pictures of {name}, described below.')}</div>"
+    f"<figcaption>{escape(CAPTIONS[name])}</figcaption></figure></section>"
   )
 
 
@@ -135,11 +160,7 @@ def page(found: dict, paths: dict[str, pathlib.Path], title: str) -> str:
   """The page, with its pictures inside."""
   said = "".join(f"<li>{escape(text)}</li>" for text in statements(found))
   links = "".join(f'<li><a href="#{name}">{name}</a></li>' for name in paths)
-  parts = [
-    f'<section><h2 id="{name}">{name}</h2>'
-    f"{picture(path.read_bytes(), CAPTIONS[name])}</section>"
-    for name, path in paths.items()
-  ]
+  parts = [_section(name, path.read_bytes()) for name, path in paths.items()]
   return (
     f'{top(title)}<nav aria-label="Parts"><ul>{links}</ul></nav><main>'
     f"<ul>{said}</ul>{''.join(parts)}{_numbers(found)}</main></body></html>\n"

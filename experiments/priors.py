@@ -42,18 +42,27 @@ def fit(prior, spikes, logits, steps: int, batch_size: int):
   optimizer = optax.adam(optax.cosine_decay_schedule(_RATE, steps))
   bound = make_bound(prior)
   params = prior.init(spikes.shape[-1])
+  if not jax.tree.leaves(params):
+    return params
 
-  @jax.jit
-  def step(params, state, rows):
-    loss = lambda p: jnp.mean(bound(p, spikes[rows], logits[rows]))
+  def step(data, carry, rows):
+    params, state = carry
+    loss = lambda p: jnp.mean(bound(p, *(part[rows] for part in data)))
     updates, state = optimizer.update(jax.grad(loss)(params), state)
-    return optax.apply_updates(params, updates), state
+    return (optax.apply_updates(params, updates), state), None
 
-  state = optimizer.init(params)
-  for index in range(steps if jax.tree.leaves(params) else 0):
-    rows = datasets.batch_indices(len(spikes), batch_size, 0, index)
-    params, state = step(params, state, rows)
-  return params
+  rows = [
+    datasets.batch_indices(len(spikes), batch_size, 0, index)
+    for index in range(steps)
+  ]
+  scan = jax.jit(  # Of arguments: constants would be compiled in.
+    lambda data, carry, rows: jax.lax.scan(
+      functools.partial(step, data), carry, rows
+    )[0][0]
+  )
+  params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+  begin = params, optimizer.init(params)
+  return scan((spikes, logits), begin, np.stack(rows))
 
 
 def draw(sample, rows, key, num_draws):

@@ -98,12 +98,17 @@ def _chart(lines: dict, x: str, y: str, title: str) -> bytes:
   return file.getvalue()
 
 
-def picture(data: bytes, caption: str) -> str:
-  """A PNG inside the page."""
+def image(data: bytes, words: str) -> str:
+  """A PNG inside the page; words: in its place."""
   source = "data:image/png;base64," + base64.b64encode(data).decode()
+  return f'<img src="{source}" alt="{escape(words)}">'
+
+
+def picture(data: bytes, caption: str) -> str:
+  """A PNG inside the page, with a caption."""
   return (
-    f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>'
-    f"{escape(caption)}</figcaption></figure>"
+    f"<figure>{image(data, caption)}<figcaption>{escape(caption)}</figcaption>"
+    "</figure>"
   )
 
 

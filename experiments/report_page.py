@@ -55,6 +55,7 @@ pre { overflow-x: auto; padding: 0.7rem; line-height: 1.7;
   background: var(--card); border-radius: 0.5rem; margin: 0.6rem 0; }
 .grid { display: grid; gap: 1rem; align-items: start; margin: 1rem 0;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr)); }
+.wide > img { min-width: 52rem; border: 0; }
 figure { margin: 0; } img { width: 100%; display: block; background: #fff;
   border: 1px solid var(--line); border-radius: 0.5rem; }
 """
@@ -114,7 +115,8 @@ def _details(row, width: int) -> str:
   return (
     f'<tr class="more"><td colspan="{width}"><details>'
     f'<summary aria-label="{escape(label)}">seeds and commands</summary>'
-    f"{table}<pre>{commands}</pre>"
+    f'{table}<pre role="region" tabindex="0" aria-label="commands of'
+    f' {escape(row.name)}">{commands}</pre>'
     f"<small>{escape('; '.join(sorted(made)))}</small></details></td></tr>"
   )
 

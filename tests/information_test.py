@@ -6,9 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import references
 
 from experiments import priors as fitting
-from timedecode import information, operations, priors, receptive_fields
+from timedecode import (
+  bottleneck,
+  encoder,
+  information,
+  operations,
+  priors,
+  receptive_fields,
+)
 
 
 def _h(p):
@@ -115,6 +123,121 @@ def test_a_fitted_prior_finds_the_closed_form():
   assert found.per_step[:3].sum() < 0.05
 
 
+def _every(count, steps):
+  """All inputs of a train of `count` bits a step, [X, T, count]."""
+  return references.patterns(steps, count)
+
+
+@pytest.mark.parametrize("delay", [0, 1, 2])
+def test_exact_information_of_a_delayed_copy(delay):
+  """Fair coins, errors of 0.1: 1 - h(0.1) a step once the delay has passed."""
+
+  def logits(x, y):
+    seen = jnp.pad(x, ((delay, 0), (0, 0)))[: len(x)]
+    sure = math.log(9) * (2.0 * seen - 1.0)
+    return jnp.where(jnp.arange(len(x))[:, None] < delay, 0.0, sure)
+
+  found = information.exact_information(logits, _every(1, 4), 1)
+  expected = np.where(np.arange(4) < delay, 0.0, 1 - _h(0.1))
+  np.testing.assert_allclose(found.per_step, expected, atol=1e-6)
+  assert found.total == pytest.approx(expected.sum(), rel=1e-6)
+
+
+def test_exact_information_of_a_channel_with_memory():
+  """An error makes the next one likelier: T less the entropy of the chain."""
+  rise, stay, steps = 0.05, 0.6, 6
+  share = rise / (1 - stay + rise)
+
+  def logits(x, y):
+    wrong = jnp.abs(x - y)[:-1]
+    p = jnp.concatenate([jnp.full((1, 1), share), rise + (stay - rise) * wrong])
+    return (2.0 * x - 1.0) * (jnp.log1p(-p) - jnp.log(p))
+
+  found = information.exact_information(logits, _every(1, steps), 1)
+  later = 1 - share * _h(stay) - (1 - share) * _h(rise)
+  exact = [1 - _h(share)] + [later] * (steps - 1)
+  np.testing.assert_allclose(found.per_step, exact, rtol=1e-5)
+
+
+def test_exact_information_of_certain_and_of_unequal_inputs():
+  """Infinite logits tell all of x; of one that doesn't matter nothing."""
+  sure = lambda x, y: jnp.where(x > 0, jnp.inf, -jnp.inf)
+  inputs, shares = _every(1, 2), np.array([6.0, 1.0, 1.0, 0.0])
+  found = information.exact_information(sure, inputs, 1, shares)
+  p = shares[:3] / 8
+  assert found.total == pytest.approx(-(p * np.log2(p)).sum())
+  past = lambda x, y: jnp.pad(2.0 * y[:-1] - 1.0, ((1, 0), (0, 0)))
+  found = information.exact_information(past, inputs, 1)
+  np.testing.assert_allclose(found.per_step, 0.0, atol=1e-12)
+  np.testing.assert_allclose(found.likelihoods.sum(1), 1.0)
+
+
+def _network(num_readout):
+  """A random encoder, and 4 inputs of 4 steps."""
+  snn = encoder.make_encoder((3,), [encoder.dense(5, weight_scale=25.0)],
+                             num_readout)  # fmt: skip
+  params = snn.init(jax.random.key(3))
+  readout = jax.tree.map(lambda w: 4.0 * w, params.readout)
+  inputs = np.random.default_rng(0).random((4, 4, 3)) < 0.5
+  return snn, params._replace(readout=readout), inputs.astype(np.float32)
+
+
+def _marginal(found):
+  """P(y_t,n = 1 | y^{t-1}) by going through all trains, [S, T, N]."""
+  total, result = found.joint.sum(0), np.zeros(found.trains.shape)
+  for s, train in enumerate(found.trains):
+    for t in range(train.shape[0]):
+      alike = (found.trains[:, :t] == train[:t]).all((1, 2))
+      for n in range(train.shape[1]):
+        fires = alike & (found.trains[:, t, n] > 0)
+        result[s, t, n] = total[fires].sum() / total[alike].sum()
+  return result
+
+
+def _bound(found, prior_logits):
+  """The exact mean of the bound, [T], bits."""
+  nats = bottleneck.divergence(found.logits, np.broadcast_to(
+    prior_logits, found.logits.shape
+  ))  # fmt: skip
+  weighted = found.joint[..., None, None] * np.asarray(nats, np.float64)
+  return weighted.sum((0, 1, 3)) / math.log(2)
+
+
+@pytest.mark.parametrize("num_readout", [1, 2])
+def test_the_bound_is_not_below_what_it_bounds(num_readout):
+  """Of one neuron it is tight at the true prior, step by step."""
+  snn, params, inputs = _network(num_readout)
+  logits = information.given(snn, params)
+  found = information.exact_information(logits, inputs, num_readout)
+  assert found.total > 0.05
+  true = _logit(_marginal(found))
+  by_step = _bound(found, true)
+  if num_readout == 1:
+    np.testing.assert_allclose(by_step, found.per_step, atol=1e-5)
+  assert (by_step > found.per_step - 1e-6).all()
+  for rate in (0.1, 0.5):
+    assert _bound(found, _logit(rate)).sum() > by_step.sum() + 1e-3
+
+
+def test_the_estimate_of_sampled_trains_is_the_exact_bound():
+  """Trains that the encoder draws itself, with the true prior."""
+  snn, params, inputs = _network(1)
+  found = information.exact_information(
+    information.given(snn, params), inputs, 1
+  )
+  true, powers = _logit(_marginal(found)), 2 ** np.arange(3, -1, -1)
+  draw = jax.jit(jax.vmap(snn.sample, (None, 0, 0)))
+  x = np.random.default_rng(1).integers(0, 4, 20_000)
+  drawn = draw(params, inputs[x], jax.random.split(jax.random.key(0), len(x)))
+  at = (np.asarray(drawn.spikes)[:, :, 0] @ powers).astype(int)
+  one = information.information_map(drawn.spikes, drawn.logits, true[at])
+  assert abs(one.total - found.total) < 4 * one.standard_error
+  assert one.standard_error < 0.02 * found.total
+  np.testing.assert_allclose(
+    drawn.logits, found.logits[x, at], rtol=1e-4, atol=1e-5
+  )
+
+
 def test_operations_by_loops():
   generator = np.random.default_rng(0)
   trains = [generator.random((5, 7, n)) < 0.3 for n in (4, 3)]
@@ -181,9 +304,38 @@ def test_bad_input():
   a = np.zeros((2, 3, 4))
   with pytest.raises(ValueError, match=r"expected \[M, T, N\] all three"):
     information.information_map(a, a, a[:1])
+  with pytest.raises(
+    ValueError, match="spikes: expected 0 and 1 only, got 1 of"
+  ):
+    information.information_map(np.where(np.arange(4) < 1, 2, a)[:1, :1],
+                                a[:1, :1], a[:1, :1])  # fmt: skip
+  for place, name in enumerate(("spikes", "logits", "prior_logits")):
+    given = [a, a, a]
+    given[place] = np.where(np.arange(4) < 1, np.nan, a)
+    with pytest.raises(ValueError, match=f"^{name}: expected finite numbers"):
+      information.information_map(*given)
   with pytest.raises(ValueError, match=r"expected \[M, T, D\] and \[M, T, N\]"):
     receptive_fields.spike_triggered_average(a, a[:1], [0])
+  with pytest.raises(ValueError, match="inputs: expected finite numbers, got"):
+    receptive_fields.spike_triggered_average(a * np.nan, a, [0])
   with pytest.raises(ValueError, match="lags: expected steps in 0 .. 2, got"):
     receptive_fields.spike_triggered_average(a, a, [-1])
   with pytest.raises(ValueError, match=r"got \[3\]"):
     receptive_fields.spike_triggered_average(a, a, [3])
+
+
+@pytest.mark.parametrize("change, message", [
+  ({"inputs": np.zeros(3)}, r"inputs: expected \[X, T, ...\], got .*\(3,\)"),
+  ({"inputs": np.zeros((9, 30, 1))}, "got X 9, T 30, N 1"),
+  ({"num_readout": 0}, "got X 2, T 3, N 0"),
+  ({"shares": np.array([1.0, -1.0])}, "shares: expected 2 numbers >= 0"),
+  ({"logits": lambda x, y: x * np.nan}, "logits: expected .* 48 NaN"),
+  ({"logits": lambda x, y: x[:2]}, r"logits: .* got shape \(2, 1\)"),
+  ({"logits": lambda x, y: y}, "logits: .* follow from the spikes before it"),
+])  # fmt: skip
+def test_what_cannot_be_enumerated(change, message):
+  good = {"logits": lambda x, y: x, "inputs": np.zeros((2, 3, 1)),
+          "num_readout": 1}  # fmt: skip
+  assert information.exact_information(**good).total == 0.0
+  with pytest.raises(ValueError, match=message):
+    information.exact_information(**good | change)

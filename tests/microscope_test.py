@@ -1,12 +1,13 @@
 """The microscope on a tiny trained run: agreement, silence, the page."""
 
-import html.parser
 import json
+import math
 
 import binaries
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pages
 import pytest
 import tiny
 
@@ -17,12 +18,15 @@ from experiments import (
   inputs,
   microscope,
   microscope_decoding,
+  microscope_look,
   microscope_page,
+  microscope_subject,
   scoring,
   train,
 )
 from experiments import microscope_measure as measure
 from experiments import trains as trains_lib
+from timedecode import bottleneck
 
 
 @pytest.fixture(name="run", scope="module")
@@ -42,15 +46,25 @@ def _run(tmp_path_factory):
 def _quick(monkeypatch):
   """Short fits."""
   monkeypatch.setattr(microscope_decoding, "RETRAINING_STEPS", 20)
-  monkeypatch.setattr(microscope, "PRIOR_STEPS", 5)
+  monkeypatch.setattr(microscope_look, "PRIOR_STEPS", 5)
 
 
 @pytest.fixture(name="seen", scope="module")
 def _seen(run):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(microscope_decoding, "RETRAINING_STEPS", 20)
-    patch.setattr(microscope, "PRIOR_STEPS", 5)
-    return microscope.look(*run, 120)
+    patch.setattr(microscope_look, "PRIOR_STEPS", 5)
+    return microscope_look.look(microscope_subject.of_run(*run, 120))
+
+
+def _decoding(run, trains):
+  config, model, _, judge = run
+  built = model.built
+  loss = bottleneck.DISTORTIONS[inputs.task(config).distortion]
+  decoder = microscope_decoding.Decoder(
+    built.ann.init, built.model.decode, loss, judge
+  )
+  return microscope_decoding.Decoding(decoder, built.model.view, trains)
 
 
 def test_intact_trains_are_judged_as_the_evaluator_does(run, seen):
@@ -63,15 +77,14 @@ def test_intact_trains_are_judged_as_the_evaluator_does(run, seen):
   trains = trains_lib.draw(
     sample, model.state.params, rows, jax.random.key(9), 1000
   )
-  decoding = microscope_decoding.Decoding(
-    config, model.built, model.built.model.view, judge, trains
-  )
+  decoding = _decoding(run, trains)
   found = decoding.quality(model.state.params.decoder)
   assert found.distortion == pytest.approx(
-    expected["distortion"], abs=2 * found.distortion_error
+    expected["distortion"],
+    abs=found.distortion_high - found.distortion_low,
   )
   assert found.accuracy == pytest.approx(
-    expected["judge_accuracy"], abs=2 * found.accuracy_error
+    expected["judge_accuracy"], abs=found.accuracy_high - found.accuracy_low
   )
   assert trains.spikes.sum((1, 2)).mean() == pytest.approx(
     expected["readout_spikes_per_example"], rel=0.1
@@ -113,12 +126,41 @@ def test_no_steps_are_all_alike(seen):
 
 def test_latency_of_a_curve_by_hand():
   points = [
-    {"accuracy": a, "accuracy_error": 0.03, "steps": s, "spikes": 2.0 * s}
+    {"accuracy": a, "steps": s, "spikes": 2.0 * s}
     for s, a in enumerate((0.1, 0.5, 0.89, 0.91, 1.0))
   ]
-  assert measure.latency(points) == {"steps": 3, "spikes": 6.0}
-  assert measure.latency(points, 0.4) == {"steps": 1, "spikes": 2.0}
-  assert measure.latency([points[0], points[0] | {"accuracy": 0.12}]) is None
+  assert measure.latency(points, 100) == {"steps": 3, "spikes": 6.0}
+  assert measure.latency(points, 100, 0.4) == {"steps": 1, "spikes": 2.0}
+  little = [points[0], points[0] | {"accuracy": 0.14, "steps": 1}]
+  assert measure.latency(little, 100) is None
+  assert measure.latency(little, 10_000)["steps"] == 1
+
+
+def test_the_share_of_the_distortion_by_hand():
+  """Counts leave a third of what trains take off, of every example."""
+  gain = np.random.default_rng(0).random(50) + 1.0
+  found = microscope_look.distortion_share(9 + gain, 9 + gain / 3, 9 + 0 * gain)
+  assert found == pytest.approx(dict.fromkeys(("share", "low", "high"), 1 / 3))
+  assert microscope_look.distortion_share(gain, gain, gain + 1) is None
+
+
+def test_intervals_are_those_of_the_examples(run, seen):
+  """Wilson's for the accuracy; the mean's for the distortion."""
+  config, model, source, judge = run
+  subject = microscope_subject.of_run(*run, 120)
+  losses, right = _decoding(run, subject.test).judged(
+    model.state.params.decoder
+  )
+  intact = seen[0]["curves"]["drop"][0]
+  assert intact["accuracy"] == right.mean()
+  ends = intact["accuracy_low"], intact["accuracy_high"]
+  for end in ends:
+    spread = math.sqrt(end * (1 - end) / 120)
+    assert abs(right.mean() - end) == pytest.approx(1.96 * spread, rel=1e-3)
+  half = 1.96 * losses.std(ddof=1) / math.sqrt(120)
+  assert intact["distortion_high"] - losses.mean() == pytest.approx(
+    half, rel=1e-3
+  )
 
 
 def test_retraining_lowers_the_loss(run, monkeypatch):
@@ -129,25 +171,13 @@ def test_retraining_lowers_the_loss(run, monkeypatch):
   trains = trains_lib.draw(
     sample, model.state.params, source.rows("train"), jax.random.key(3), 400
   )
-  decoding = microscope_decoding.Decoding(
-    config, model.built, model.built.model.view, judge, trains
-  )
+  decoding = _decoding(run, trains)
   before = np.asarray(jax.tree.leaves(model.state.params.decoder)[0]).copy()
   fitted = decoding.quality(decoding.retrain(trains)).distortion
   answers = trains.targets, trains.labels
   assert fitted < constant.distortion(inputs.task(config), answers, answers)
   after = jax.tree.leaves(model.state.params.decoder)[0]
   np.testing.assert_array_equal(before, after)
-
-
-class _Page(html.parser.HTMLParser):
-  def __init__(self):
-    super().__init__()
-    self.tags, self.attributes = [], []
-
-  def handle_starttag(self, tag, attrs):
-    self.tags.append(tag)
-    self.attributes += attrs
 
 
 @pytest.mark.parametrize("bias", [None, -60.0, 60.0])
@@ -161,7 +191,8 @@ def test_any_encoder_gets_a_page_without_a_nan(run, seen, tmp_path, bias):
     encoder = model.state.params.encoder._replace(readout=readout)
     params = model.state.params._replace(encoder=encoder)
     other = model._replace(state=model.state._replace(params=params))
-    found, arrays = microscope.look(config, other, source, judge, 60)
+    subject = microscope_subject.of_run(config, other, source, judge, 60)
+    found, arrays = microscope_look.look(subject)
     word = "silent" if bias < 0 else "saturated"
     assert found["timing_share"]["statement"].startswith(word)
   text = json.dumps(found, allow_nan=False)
@@ -169,11 +200,8 @@ def test_any_encoder_gets_a_page_without_a_nan(run, seen, tmp_path, bias):
   paths = microscope.draw(found, arrays, tmp_path, finish.LABELS["full"])
   assert list(paths) == ["timing", "anytime", "structure", "fields"]
   page = microscope_page.page(found, paths, "a <title>")
-  parsed = _Page()
-  parsed.feed(page)
-  assert parsed.tags.count("img") == 4 and "script" not in parsed.tags
-  links = [v for k, v in parsed.attributes if k in ("src", "href")]
-  assert all(v.startswith(("data:", "#")) for v in links)
+  tags = [tag for tag, _ in pages.check(page)]
+  assert tags.count("img") == 4
   assert (
     "a &lt;title&gt;" in page and "nan" not in page.lower().split("base64")[0]
   )

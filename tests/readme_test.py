@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pages
 import pytest
 
+from experiments import microscope_decoding, microscope_look
 from timedecode import estimators, training
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -29,6 +31,7 @@ def _namespace(title):
 def test_blocks():
   assert TITLES == [
     "Begin", "Surrogate", "Neuron", "Decoder", "Loop", "Seeds", "Source",
+    "Microscope",
   ]  # fmt: skip
   for block in BLOCKS:
     assert len([x for x in block.splitlines() if x.strip()]) < 20
@@ -88,6 +91,16 @@ def test_seeds_are_one_program_and_equal_single_runs():
   keys = jax.random.split(jax.random.key(2), 16)
   _, metrics = names["step"](state, names["inputs"], names["targets"], keys)
   np.testing.assert_allclose(losses[2], metrics.loss, rtol=1e-4)
+
+
+def test_own_encoder_under_the_microscope(tmp_path, monkeypatch):
+  names = _namespace("Microscope")
+  monkeypatch.setattr(microscope_decoding, "RETRAINING_STEPS", 20)
+  monkeypatch.setattr(microscope_look, "PRIOR_STEPS", 5)
+  found = names["page"](tmp_path / "page")
+  assert found["examples"] == 100 and found["num_readout"] == 8
+  assert set(found["information"]) >= {"independent", "glm"}
+  pages.check((tmp_path / "page" / "microscope.html").read_text())
 
 
 @pytest.mark.parametrize("name", re.findall(r"\]\(([^)#:]+)\)", TEXT))

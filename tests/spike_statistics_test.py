@@ -110,10 +110,59 @@ def test_classes_of_one_example_have_no_variability():
   assert math.isnan(single.fano_within[0])
 
 
+def test_trials_against_loops():
+  generator = np.random.default_rng(3)
+  spikes = (generator.random((7, 3, 9, 4)) < [0.1, 0.3, 0.6, 0.0]).astype(bool)
+  found = spike_statistics.measure_trials(spikes)
+  rest = []
+  for n in range(3):
+    ratios, left = [], []
+    for example in spikes[..., n]:
+      counts = [sum(map(int, train)) for train in example]
+      mean = sum(counts) / 3
+      left += [count - mean for count in counts]
+      if mean:
+        ratios.append(sum((c - mean) ** 2 for c in counts) / 2 / mean)
+    assert found.fano[n] == pytest.approx(sum(ratios) / len(ratios))
+    rest.append(left)
+  np.testing.assert_allclose(found.correlation[:3, :3], np.corrcoef(rest))
+  assert math.isnan(found.fano[3]) and np.isnan(found.correlation[3]).all()
+
+
+def test_noise_that_neurons_share_is_told_from_what_examples_differ_in():
+  """Rates of the example; a third neuron copies what chance did in the first.
+
+  Within classes, of which there is one, the examples' own rates correlate.
+  """
+  generator = np.random.default_rng(0)
+  rates = generator.choice([0.1, 0.5], 4000)[:, None, None]
+  trials = generator.random((4000, 4, 20)) < rates
+  other = generator.random((4000, 4, 20)) < rates
+  spikes = np.stack([trials, other, trials], -1).astype(float)
+  found = spike_statistics.measure_trials(spikes)
+  assert abs(found.correlation[0, 1]) < 0.02
+  assert found.correlation[0, 2] == pytest.approx(1.0)
+  np.testing.assert_allclose(found.fano, 1 - 0.3, atol=0.02)
+  one = spike_statistics.measure(spikes[:, 0], np.zeros(4000))
+  assert one.correlation_within[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("spikes, message", [
+  (np.zeros((2, 3, 4)), r"spikes: expected \[M, S, T, N\], each at least 1"),
+  (np.zeros((2, 1, 4, 3)), "at least 2 samples of every example, got shape"),
+  (np.full((2, 2, 4, 3), 2), "spikes: expected 0 and 1 only, got 48 of 48"),
+])  # fmt: skip
+def test_bad_trials(spikes, message):
+  with pytest.raises(ValueError, match=message):
+    spike_statistics.measure_trials(spikes)
+
+
 @pytest.mark.parametrize("spikes, labels, message", [
   (np.zeros((2, 3)), np.zeros(2), r"spikes: expected \[M, T, N\]"),
   (np.full((2, 3, 4), 0.5), np.zeros(2), "spikes: expected 0 and 1 only"),
-  (np.zeros((2, 3, 4)), np.zeros(3), r"labels: expected \[2\], one per train"),
+  (np.zeros((2, 3, 4)), np.zeros(3), r"labels: expected \[2\], one for each"),
+  (np.zeros((0, 3, 4)), np.zeros(0), r"spikes: .* got shape \(0, 3, 4\)"),
+  (np.zeros((2, 3, 4)), np.array([0, -1]), "labels: expected whole .* got -1"),
 ])  # fmt: skip
 def test_bad_input(spikes, labels, message):
   with pytest.raises(ValueError, match=message):

@@ -180,14 +180,49 @@ def test_no_probe_tells_more_than_there_is():
   assert found.bits < 2 * found.standard_error
 
 
-def test_bad_input():
-  good = np.zeros((5, 3)), np.zeros(5, int)
-  for bad, message in (
-    ((np.zeros(5), np.zeros(5, int)), r"train: expected features \[M, D\]"),
-    ((np.zeros((5, 3)), np.zeros(4, int)), "got shapes"),
-    ((np.full((5, 3), np.nan), np.zeros(5, int)), "train: expected finite"),
-  ):
-    with pytest.raises(ValueError, match=message):
-      probe.fit(bad, good)
-  with pytest.raises(ValueError, match=r"train: expected spikes \[M, T, N\]"):
-    timing.timing_share(good, good)
+FEATURES, LABELS = np.zeros((5, 3)), np.arange(5)
+SPIKES = np.zeros((5, 4, 2))
+
+
+@pytest.mark.parametrize("train, test, message", [
+  ((np.zeros(5), LABELS), None, r"features of train: expected \[M, D\], each"),
+  ((FEATURES, LABELS[:4]), None, r"labels of train: expected \[5\], .* \(4,\)"),
+  (None, (FEATURES * np.nan, LABELS), "features of test: .* got 15 of 15"),
+  (None, (FEATURES[:, :2], LABELS), r"features of test: expected \[M, 3\]"),
+  (None, (FEATURES, LABELS - 1), "labels of test: expected whole .* got -1"),
+  (None, (FEATURES, LABELS + 0.5), r"whole numbers in 0 .. 9999, got 0.5"),
+  (None, (FEATURES, LABELS * 1e9), r"in 0 .. 9999, got 1000000000.0"),
+  (None, (FEATURES, list("abcde")), "labels of test: expected numbers, got <U"),
+  (None, (FEATURES[:1], LABELS[:1]), "test: expected at least 2 examples, got"),
+  ((FEATURES[:0], LABELS[:0]), None, r"each at least 1, got shape \(0, 3\)"),
+  ((FEATURES.tolist()[:4] + [[1.0]], LABELS), None, "parts of different shape"),
+  ((FEATURES * 1j, LABELS), None, "expected real numbers, got complex128"),
+])  # fmt: skip
+def test_features_that_no_probe_takes(train, test, message):
+  good = FEATURES, LABELS
+  with pytest.raises(ValueError, match=message):
+    probe.fit(train or good, test or good)
+
+
+@pytest.mark.parametrize("options, message", [
+  ({"steps": 0}, "steps: expected at least 1, got 0"),
+  ({"held_out": 0.01}, "held_out: expected a share .* of 5 examples"),
+  ({"held_out": 1.0}, "held_out: expected a share .* got 1.0"),
+])  # fmt: skip
+def test_numbers_that_no_fit_takes(options, message):
+  good = FEATURES, LABELS
+  with pytest.raises(ValueError, match=message):
+    probe.fit(good, good, **options)
+
+
+@pytest.mark.parametrize("train, test, message", [
+  ((FEATURES, LABELS), None, r"spikes of train: expected \[M, T, N\], each"),
+  (None, (SPIKES + 0.5, LABELS), "spikes of test: .* 40 of 40 .* first 0.5"),
+  (None, (SPIKES[:, :3], LABELS), r"spikes of test: expected \[M, 4, 2\]"),
+  ((SPIKES, LABELS[None]), None, r"labels of train: .* got shape \(1, 5\)"),
+  ((SPIKES + np.inf, LABELS), None, "spikes of train: expected finite"),
+])  # fmt: skip
+def test_trains_that_have_no_timing(train, test, message):
+  good = SPIKES, LABELS
+  with pytest.raises(ValueError, match=message):
+    timing.timing_share(train or good, test or good)

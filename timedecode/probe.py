@@ -11,14 +11,14 @@ examples; of the states along the fit the best on held-out ones is kept.
 Source: Barber and Agakov 2003 (1).
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
+
+from timedecode import arrays
 
 BATCH_SIZE = 128
 LEARNING_RATE = 3e-3
@@ -44,58 +44,113 @@ class Probe(NamedTuple):
   gains: np.ndarray
 
 
-class Network(nn.Module):
-  """features [D] -> logits [classes]; width: of its hidden layer."""
+class _Params(NamedTuple):
+  """weights, bias: of the hidden layer, [D, H] and [H]; those of the outputs,
+  which see the features as well, [H + D, C] and [C]."""
 
-  width: int
-  num_classes: int
-
-  @nn.compact
-  def __call__(self, features):
-    """The logits; a linear way around the hidden layer."""
-    hidden = nn.relu(nn.Dense(self.width)(features))
-    return nn.Dense(self.num_classes)(jnp.concatenate([hidden, features]))
+  weights: jax.Array
+  bias: jax.Array
+  out_weights: jax.Array
+  out_bias: jax.Array
 
 
-def _losses(network, params, features, labels):
-  """Cross-entropy of every example, nats, [M], and the logits."""
-  logits = jax.vmap(functools.partial(network.apply, params))(features)
+def _initial(generator, size: int, width: int, classes: int) -> _Params:
+  """Drawn by NumPy: a compiled draw would cost more than the fit."""
+  draw = lambda *shape: jnp.asarray(
+    generator.normal(size=shape) / np.sqrt(shape[0]), jnp.float32
+  )
+  return _Params(
+    draw(size, width), jnp.zeros(width), draw(width + size, classes),
+    jnp.zeros(classes),
+  )  # fmt: skip
+
+
+def _losses(params: _Params, features, labels):
+  """Cross-entropy of every example, nats, [M], and the logits [M, C]."""
+  hidden = jax.nn.relu(features @ params.weights + params.bias[None])
+  seen = jnp.concatenate([hidden, features], axis=1)
+  logits = seen @ params.out_weights + params.out_bias[None]
   return optax.softmax_cross_entropy_with_integer_labels(logits, labels), logits
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _fit(network, steps, features, labels, key):
-  """The parameters after every part of the steps, stacked."""
+@jax.jit
+def _fit(params, rows, some, held, test):
+  """Fits to examples, keeps the best state on others, judges it on the rest.
+
+  Args:
+    params: to begin with.
+    rows: of `some`, in every step of every part, [STATES, S, B].
+    some, held, test: (features, labels).
+
+  Returns:
+    Mean loss on `held` after every part, [STATES]; losses and logits of `test`
+    after the best of them.
+  """
+  steps = rows.shape[0] * rows.shape[1]
   rate = optax.cosine_decay_schedule(LEARNING_RATE, steps)
   optimizer = optax.adamw(rate, weight_decay=WEIGHT_DECAY)
-  key_init, key_steps = jax.random.split(key)
-  params = network.init(key_init, features[0])
+  features, labels = some
 
-  def step(carry, key):
+  def step(carry, rows):
     params, state = carry
-    rows = jax.random.randint(key, (BATCH_SIZE,), 0, len(labels))
-    loss = lambda p: jnp.mean(
-      _losses(network, p, features[rows], labels[rows])[0]
-    )
+    loss = lambda p: jnp.mean(_losses(p, features[rows], labels[rows])[0])
     updates, state = optimizer.update(jax.grad(loss)(params), state, params)
     return (optax.apply_updates(params, updates), state), None
 
-  def part(carry, keys):
-    carry, _ = jax.lax.scan(step, carry, keys)
-    return carry, carry[0]
+  def part(carry, rows):
+    carry, _ = jax.lax.scan(step, carry, rows)
+    return carry, (jnp.mean(_losses(carry[0], *held)[0]), carry[0])
 
-  keys = jax.random.split(key_steps, (STATES, -(-steps // STATES)))
-  return jax.lax.scan(part, (params, optimizer.init(params)), keys)[1]
+  begin = params, optimizer.init(params)
+  losses, states = jax.lax.scan(part, begin, rows)[1]
+  best = jax.tree.map(lambda leaf: leaf[jnp.argmin(losses)], states)
+  return losses, _losses(best, *test)
 
 
-def _check(features, labels, name):
-  if features.ndim != 2 or labels.shape != features.shape[:1]:
+def _checked(name, pair):
+  """(features [M, D], labels [M]) in NumPy, or an error that says what is."""
+  features = arrays.real(f"features of {name}", pair[0], "M D")
+  labels = arrays.labels(f"labels of {name}", pair[1], len(features))
+  arrays.at_least(name, labels, 2, "examples")
+  return features, labels
+
+
+def _checked_pairs(train, test):
+  """Both pairs, whose features are of one size."""
+  (x, y), (x_test, y_test) = _checked("train", train), _checked("test", test)
+  if x_test.shape[1] != x.shape[1]:
     raise ValueError(
-      f"{name}: expected features [M, D] and labels [M], got shapes"
-      f" {features.shape} and {labels.shape}"
+      f"features of test: expected [M, {x.shape[1]}] as those of train, got"
+      f" shape {x_test.shape}"
     )
-  if not np.isfinite(features).all():
-    raise ValueError(f"{name}: expected finite features")
+  return (x, y), (x_test, y_test)
+
+
+def _check_numbers(steps, width, held_out, count):
+  """Of the fit."""
+  for name, value in (("steps", steps), ("width", width)):
+    if value < 1:
+      raise ValueError(f"{name}: expected at least 1, got {value}")
+  if not 1 <= round(held_out * count) < count:
+    raise ValueError(
+      f"held_out: expected a share that leaves some of {count} examples on"
+      f" either side, got {held_out}"
+    )
+
+
+def _surprise(labels: np.ndarray) -> np.ndarray:
+  """Bits of every label by their shares, [M]; their mean is H(label)."""
+  return -np.log2(np.bincount(labels)[labels] / len(labels))
+
+
+def _found(surprise, nats, right, losses) -> Probe:
+  """Of test examples, [M] each, and losses on held-out ones."""
+  gains = surprise - nats.astype(np.float64) / np.log(2)
+  error = gains.std(ddof=1) / np.sqrt(len(gains))
+  held_out_loss = float(losses.min() / np.log(2))
+  return Probe(
+    float(gains.mean()), float(error), float(right.mean()), held_out_loss, gains
+  )
 
 
 def fit(
@@ -110,43 +165,30 @@ def fit(
 
   Args:
     train: features [M, D] and labels [M], whole numbers >= 0.
-    test: the same, of other examples.
+    test: the same, of other examples, at least 2.
     seed: of the fit and of what is held out.
     steps: of the fit.
     width: hidden units.
     held_out: share of `train` that chooses along the fit.
 
   Raises:
-    ValueError: shapes, or features that are not finite.
+    ValueError: shapes, features that are not finite, labels that are no whole
+      numbers, too few examples, numbers out of range.
   """
-  (x, y), (x_test, y_test) = (map(np.asarray, pair) for pair in (train, test))
-  _check(x, y, "train")
-  _check(x_test, y_test, "test")
+  (x, y), (x_test, y_test) = _checked_pairs(train, test)
+  _check_numbers(steps, width, held_out, len(y))
   mean, spread = x.mean(0), x.std(0)
   spread = np.where(spread > 1e-6, spread, 1.0)
-  scaled = lambda a: jnp.asarray((a - mean) / spread, jnp.float32)
-  order = np.random.default_rng(seed).permutation(len(y))
+  put = lambda a, b: (jnp.asarray((a - mean) / spread, jnp.float32), b)
+  generator = np.random.default_rng(seed)
+  order = generator.permutation(len(y))
   some, rest = np.split(order, [round(held_out * len(y))])
   classes = int(max(y.max(), y_test.max())) + 1
-  network = Network(width, classes)
-  states = _fit(
-    network, steps, scaled(x[rest]), jnp.asarray(y[rest]), jax.random.key(seed)
-  )
-  losses = jax.jit(functools.partial(_losses, network))
-  held = jax.vmap(losses, in_axes=(0, None, None))(
-    states, scaled(x[some]), jnp.asarray(y[some])
-  )[0]
-  held = np.asarray(jnp.mean(held, axis=1), np.float64)
-  best = int(held.argmin())
-  params = jax.tree.map(lambda leaf: leaf[best], states)
-  nats, logits = losses(params, scaled(x_test), jnp.asarray(y_test))
-  shares = np.bincount(y_test, minlength=classes) / len(y_test)
-  surprise = -np.log2(shares[y_test])
-  gains = surprise - np.asarray(nats, np.float64) / np.log(2)
-  return Probe(
-    float(gains.mean()),
-    float(gains.std(ddof=1) / np.sqrt(len(gains))),
-    float((np.asarray(logits).argmax(1) == y_test).mean()),
-    float(held[best] / np.log(2)),
-    gains,
-  )
+  shape = STATES, -(-steps // STATES), BATCH_SIZE
+  rows = generator.integers(0, len(rest), shape, np.int32)
+  losses, (nats, logits) = _fit(
+    _initial(generator, x.shape[1], width, classes), rows,
+    put(x[rest], y[rest]), put(x[some], y[some]), put(x_test, y_test),
+  )  # fmt: skip
+  right = np.asarray(logits).argmax(1) == y_test
+  return _found(_surprise(y_test), np.asarray(nats), right, losses)

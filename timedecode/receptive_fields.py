@@ -9,6 +9,8 @@ field. Source: de Boer and Kuyper 1968, with a shuffle predictor.
 
 import numpy as np
 
+from timedecode import arrays
+
 
 def spike_triggered_average(
   inputs: np.ndarray, spikes: np.ndarray, lags: list[int]
@@ -24,9 +26,12 @@ def spike_triggered_average(
     [N, len(lags), D]; NaN where no spike comes so late.
 
   Raises:
-    ValueError: shapes, no lag, or one that isn't in 0 .. T - 1.
+    ValueError: shapes, inputs that are not finite, spikes other than 0 and 1,
+      no lag, or one that isn't in 0 .. T - 1.
   """
-  if inputs.ndim != 3 or spikes.shape[:2] != inputs.shape[:2]:
+  inputs = arrays.real("inputs", inputs, "M T D")
+  spikes = arrays.spikes("spikes", spikes)
+  if spikes.shape[:2] != inputs.shape[:2]:
     raise ValueError(
       "inputs, spikes: expected [M, T, D] and [M, T, N], got"
       f" {inputs.shape} and {spikes.shape}"

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from timedecode import arrays
+
 
 class Statistics(NamedTuple):
   """Of N neurons.
@@ -42,16 +44,18 @@ class Statistics(NamedTuple):
   selectivity: np.ndarray
 
 
-def _check(spikes: np.ndarray, labels: np.ndarray) -> None:
-  if spikes.ndim != 3 or min(spikes.shape) < 1:
-    raise ValueError(f"spikes: expected [M, T, N], got shape {spikes.shape}")
-  if not np.isin(spikes, (0, 1)).all():
-    raise ValueError("spikes: expected 0 and 1 only")
-  if labels.shape != spikes.shape[:1]:
-    raise ValueError(
-      f"labels: expected [{len(spikes)}], one per train, got shape"
-      f" {labels.shape}"
-    )
+class TrialStatistics(NamedTuple):
+  """Of N neurons, over samples of y of the same example: what chance does.
+
+  Attributes:
+    fano: variance over mean of the counts of an example, averaged over the
+      examples in which the neuron fires, [N]; NaN if it is silent.
+    correlation: of what is left of two neurons' counts when the means of their
+      example are taken off, [N, N]: noise correlations; NaN where nothing is.
+  """
+
+  fano: np.ndarray
+  correlation: np.ndarray
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
@@ -121,11 +125,11 @@ def measure(spikes: np.ndarray, labels: np.ndarray) -> Statistics:
     labels: the class of every train, [M].
 
   Raises:
-    ValueError: other shapes, or other values than 0 and 1.
+    ValueError: other shapes, other values than 0 and 1, or labels that are
+      no whole numbers >= 0.
   """
-  spikes, labels = np.asarray(spikes), np.asarray(labels)
-  _check(spikes, labels)
-  spikes = spikes.astype(np.float64)
+  spikes = arrays.spikes("spikes", spikes).astype(np.float64)
+  labels = arrays.labels("labels", labels, len(spikes))
   counts = spikes.sum(1)
   found = intervals(spikes)
   classes = [counts[labels == label] for label in np.unique(labels)]
@@ -144,4 +148,29 @@ def measure(spikes: np.ndarray, labels: np.ndarray) -> Statistics:
     correlation=_correlation(counts),
     correlation_within=_correlation(counts - means),
     selectivity=np.array([count_information(c, labels) for c in counts.T]),
+  )
+
+
+def measure_trials(spikes: np.ndarray) -> TrialStatistics:
+  """`TrialStatistics` of trains.
+
+  Args:
+    spikes: of 0 and 1, S >= 2 samples of each of M examples, [M, S, T, N].
+
+  Raises:
+    ValueError: other shapes, or other values than 0 and 1.
+  """
+  spikes = arrays.spikes("spikes", spikes, "M S T N")
+  if spikes.shape[1] < 2:
+    raise ValueError(
+      f"spikes: expected at least 2 samples of every example, got shape"
+      f" {spikes.shape}"
+    )
+  counts = spikes.sum(2, dtype=np.float64)
+  each = _ratio(counts.var(1, ddof=1), counts.mean(1))
+  some = ~np.isnan(each)
+  rest = counts - counts.mean(1, keepdims=True)
+  return TrialStatistics(
+    _ratio(np.where(some, each, 0).sum(0), some.sum(0)),
+    _correlation(rest.reshape(-1, spikes.shape[3])),
   )

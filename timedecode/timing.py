@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from timedecode import probe
+from timedecode import arrays, intervals, probe
 
-_RESAMPLES = 2000
 WINDOWS = (2, 4, 8)
 
 
@@ -71,14 +70,8 @@ def _share(intact: float, counts: float) -> float:
 
 def _interval(timed, counts, seed):
   """Of the share, over test examples that are drawn anew."""
-  generator, found = np.random.default_rng(seed), []
-  for _ in range(_RESAMPLES):
-    rows = generator.integers(0, len(timed), len(timed))
-    whole = timed[rows].mean()
-    if whole > 0:
-      found.append(1.0 - counts[rows].mean() / whole)
-  ends = np.quantile(found, (0.025, 0.975)) if found else (0.0, 1.0)
-  return tuple(map(float, np.clip(ends, 0.0, 1.0)))
+  ends = intervals.of_ratio(counts, timed, seed) or (0.0, 1.0)
+  return tuple(_share(1.0, end) for end in reversed(ends))
 
 
 def _no_answer(spikes: np.ndarray) -> str:
@@ -90,6 +83,26 @@ def _no_answer(spikes: np.ndarray) -> str:
   if (spikes == spikes[:1]).all():
     return "constant: all trains are equal, nothing can be decoded"
   return ""
+
+
+def _checked(name, pair):
+  """(spikes [M, T, N], labels [M]) in NumPy, or an error that says what is."""
+  spikes = arrays.spikes(f"spikes of {name}", pair[0])
+  labels = arrays.labels(f"labels of {name}", pair[1], len(spikes))
+  arrays.at_least(name, labels, 2, "examples")
+  return spikes, labels
+
+
+def _checked_pairs(train, test):
+  """Both pairs, whose trains are of one size."""
+  train, test = _checked("train", train), _checked("test", test)
+  spikes, others = train[0], test[0]
+  if others.shape[1:] != spikes.shape[1:]:
+    raise ValueError(
+      f"spikes of test: expected [M, {spikes.shape[1]}, {spikes.shape[2]}] as"
+      f" those of train, got shape {others.shape}"
+    )
+  return train, test
 
 
 def timing_share(
@@ -107,15 +120,11 @@ def timing_share(
     steps: of each fit.
 
   Raises:
-    ValueError: shapes.
+    ValueError: shapes, spikes other than 0 and 1, labels that are no whole
+      numbers >= 0, fewer than two examples.
   """
-  spikes, others = train[0], test[0]
-  for name, value in (("train", spikes), ("test", others)):
-    if value.ndim != 3:
-      raise ValueError(
-        f"{name}: expected spikes [M, T, N], got shape {value.shape}"
-      )
-  if told := _no_answer(np.concatenate([spikes, others])):
+  train, test = _checked_pairs(train, test)
+  if told := _no_answer(np.concatenate([train[0], test[0]])):
     return TimingShare(None, None, None, None, None, None, told)
   counts, timed, windows = _fit(train, test, seed, steps)
   intact = min(counts, timed, key=lambda one: one.held_out_loss)
