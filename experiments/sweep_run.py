@@ -7,8 +7,10 @@ import jax
 import numpy as np
 
 from experiments import (
+  hosts,
   inputs,
   job,
+  journal,
   sweep_plan,
   sweep_program,
   sweep_report,
@@ -69,6 +71,7 @@ class Sweep:
     ))  # fmt: skip
     if key not in self._sources:
       source = inputs.load(config)
+      hosts.agree({"data": journal.digests(source)})
       self._sources[key] = source, inputs.judge(config, source)
     return self._sources[key]
 
@@ -182,7 +185,9 @@ def run(sweep: Sweep, folder: pathlib.Path, texts, report=print) -> list[dict]:
     texts: ``field=values``, by which the folder knows it.
     report: told of progress.
   """
-  parallel.on_main(lambda: job.claim(folder, sweep.settings(texts)))
+  settings = sweep.settings(texts)
+  hosts.agree(workdir.facts(sweep.members[0].config) | {"sweep": settings})
+  parallel.on_main(lambda: job.claim(folder, settings))
   if not parallel.is_main():
     report = lambda line: None
   results, first = {}, 0

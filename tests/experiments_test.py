@@ -717,5 +717,5 @@ def test_folders_of_runs_before_a_field_came(tmp_path):
   plain = lambda c: json.loads(c.data.simulator.to_json())
   assert plain(loaded) == plain(config)
   config.channel_flip = 0.1
-  with pytest.raises(ValueError, match=r"\(differs in channel_flip\)"):
+  with pytest.raises(ValueError, match=r"\(differs in channel_flip \("):
     workdir.claim(config, tmp_path / "run")

@@ -277,8 +277,20 @@ def test_a_member_that_skips_goes_on(monkeypatch):
 def test_another_sweep_is_refused_in_its_folder(whole):
   other = [*TEXTS[:2], "encoder.num_readout=2"]
   sweep = sweep_run.Sweep(_tiny(), other, halving=2)
-  with pytest.raises(ValueError, match="holds runs with other settings"):
+  with pytest.raises(ValueError, match=r"other settings \(differs in .*sweep"):
     sweep_run.run(sweep, whole[0], other)
+  sweep = sweep_run.Sweep(_tiny(credit="local"), TEXTS, halving=2)
+  found = r"differs in config.credit \('bptt' there, 'local' here\)\);"
+  with pytest.raises(ValueError, match=found):
+    sweep_run.run(sweep, whole[0], TEXTS)
+
+
+def test_a_folder_of_other_files_is_refused(tmp_path):
+  (tmp_path / "note.txt").write_text("mine")
+  sweep = sweep_run.Sweep(_tiny(), ["seed=0,1"])
+  with pytest.raises(ValueError, match="expected an empty .* no settings.json"):
+    sweep_run.run(sweep, tmp_path, ["seed=0,1"])
+  assert [p.name for p in tmp_path.iterdir()] == ["note.txt"]
 
 
 def test_members_share_one_compilation():

@@ -223,30 +223,9 @@ def from_main(tree: Any) -> Any:
   return multihost_utils.broadcast_one_to_all(tree)
 
 
-class MainProcessError(ValueError):
-  """Process 0 failed in what the others wait for."""
-
-
 def on_main(function: Callable[[], Any]) -> Any:
-  """Calls a function in process 0 alone; the others wait, and fail with it.
-
-  Returns:
-    What it returns; None in other processes.
-
-  Raises:
-    MainProcessError: in other processes, where it raised anything.
-  """
-  result = failure = None
-  if is_main():
-    try:
-      result = function()
-    except Exception as error:  # Told of below, when all know of it.
-      failure = error
-  if from_main(np.asarray(failure is not None)) and not is_main():
-    raise MainProcessError("process 0 ended with an error, which it tells")
-  if failure is not None:
-    raise failure
-  return result
+  """What a function returns in process 0, which alone calls it; else None."""
+  return function() if is_main() else None
 
 
 def meet() -> None:
