@@ -25,7 +25,14 @@ import time
 
 from absl import app, flags
 
-from experiments import hosts, interruptions, options, sweep_program, sweep_run
+from experiments import (
+  hosts,
+  interruptions,
+  options,
+  sweep_plan,
+  sweep_program,
+  sweep_run,
+)
 
 
 def define() -> None:
@@ -67,7 +74,7 @@ def _run(values) -> None:
     values.together,
   )  # fmt: skip
   if values.dry_run:
-    print(sweep.plan())
+    print(sweep_plan.describe(sweep))
     return
   folder = pathlib.Path(options.WORKDIR.value)
   sweep_run.run(sweep, folder, values.sweep)

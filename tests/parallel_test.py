@@ -58,6 +58,12 @@ LAYOUTS = {
   "4 pmap": {"parallel": "pmap", "num_devices": 4},
   "8 mesh": {"parallel": "mesh"},
 }
+# Parts of one run: the first ends early, the second goes on in its folder.
+CONTINUED = {
+  "whole": [{}],
+  "from 8 to 1": [{"parallel": "mesh", "until": 10}, {}],
+  "from 1 to 8": [{"until": 10}, {"parallel": "pmap"}],
+}
 MORE = {  # Of the first rule.
   "2 pmap": {"parallel": "pmap", "num_devices": 2},
   "8 pmap": {"parallel": "pmap"},
@@ -73,6 +79,11 @@ def _trained(tmp_path_factory):
     layouts = LAYOUTS | (MORE if not number else {})
     for layout, spread in layouts.items():
       jobs[rule, layout] = f"{folder / str(len(jobs))}.npz", fields | spread
+  for name, parts in CONTINUED.items():
+    for number, fields in enumerate(parts):
+      place = {"folder": f"{folder / name}", "data.target": "label"}
+      path = f"{folder / str(len(jobs))}.npz"
+      jobs[name, number] = path, fields | place | {"eval_every": 5}
   for layout, spread in LAYOUTS.items():
     jobs["sweep", layout] = f"{folder / str(len(jobs))}.npz", SWEEP | spread
   _finish(_start(8, dict(jobs.values())))
@@ -96,6 +107,15 @@ def test_members_on_many_devices_are_those_on_one(trained, layout):
   losses = {float(v) for name, v in one.items() if "'train_loss'" in name}
   assert len(losses) == 5
   _agree(trained["sweep", layout], one)
+
+
+@pytest.mark.parametrize("name", list(CONTINUED)[1:])
+def test_a_run_goes_on_on_another_number_of_devices(trained, name):
+  """State and all figures of evaluations, two made before and two after."""
+  assert not trained[name, 0]  # It ended early.
+  whole = trained["whole", 0]
+  assert [whole[f"[1][{i}][0]"] for i in range(4)] == [5, 10, 15, 20]
+  _agree(trained[name, 1], whole)
 
 
 def test_rules_differ(trained):
