@@ -207,12 +207,11 @@ def write(folder, config, results, ends, report) -> None:
     f"{config.name}: validation examples of {inputs.describe(config)}, from the"
     " first evaluation to the last (large)"
   )
+  without = _without_spikes(config, ends)
   figures = {
     "rate_distortion": sweep_figures.rate_distortion(results, title),
     "information_plane": sweep_figures.information_plane(
-      ends,
-      _without_spikes(config, ends),
-      validation,
+      ends, without, validation
     ),
   }
   for name, figure in figures.items():

@@ -156,6 +156,30 @@ def _kept(place: _Place, names: set) -> _Place:
   return _Place([place.members[i] for i in at], states, place.rows)
 
 
+def _through_rungs(sweep, folder, report) -> tuple[dict[int, _Place], dict]:
+  """All training: places of those that came to the end, results of all."""
+  results, first = {}, 0
+  metric = inputs.task(sweep.members[0].config).metric
+  places = {g.number: _Place(g.members, None, []) for g in sweep.groups}
+  for steps, left in sweep.rungs:
+    final = (steps, left) == sweep.rungs[-1]
+    for number, place in places.items():
+      until = place.members[0].config.steps if final else steps
+      places[number] = _train(
+        sweep, number, place, (first, until), folder, report
+      )
+    names = _survivors(places, left, metric)
+    for number, place in places.items():
+      for member, row in zip(place.members, _last(place), strict=True):
+        if final or member.name not in names:
+          results[member.name] = sweep_report.result(number, member, row, final)
+    if not final:
+      kept = {number: _kept(place, names) for number, place in places.items()}
+      places = {n: place for n, place in kept.items() if place.members}
+    first = steps
+  return places, results
+
+
 def run(sweep: Sweep, folder: pathlib.Path, texts, report=print) -> list[dict]:
   """All of it; returns the results of the members, as `sweep_report` has them.
 
@@ -170,27 +194,7 @@ def run(sweep: Sweep, folder: pathlib.Path, texts, report=print) -> list[dict]:
   parallel.on_main(lambda: job.claim(folder, settings))
   if not parallel.is_main():
     report = lambda line: None
-  results, first = {}, 0
-  metric = inputs.task(sweep.members[0].config).metric
-  places = {g.number: _Place(g.members, None, []) for g in sweep.groups}
-  for index, (steps, left) in enumerate(sweep.rungs):
-    final = index == len(sweep.rungs) - 1
-    for number, place in places.items():
-      until = place.members[0].config.steps if final else steps
-      places[number] = _train(
-        sweep, number, place, (first, until), folder, report
-      )
-    names = _survivors(places, left, metric)
-    for number, place in places.items():
-      for member, row in zip(place.members, _last(place), strict=True):
-        if final or member.name not in names:
-          results[member.name] = sweep_report.result(number, member, row, final)
-    if not final:
-      kept = {number: _kept(place, names) for number, place in places.items()}
-      places = {
-        number: place for number, place in kept.items() if place.members
-      }
-    first = steps
+  places, results = _through_rungs(sweep, folder, report)
   for place in places.values():
     _test(sweep, place, results)
   ordered = [results[member.name] for member in sweep.members]
