@@ -21,7 +21,7 @@ def _start(count, jobs, *arguments):
 
 def _finish(*started):
   for process in started:
-    assert process.wait(timeout=500) == 0, processes.told(process)[-3000:]
+    assert process.wait(timeout=1000) == 0, processes.told(process)[-3000:]
 
 
 def _read(path):

@@ -565,7 +565,8 @@ def test_the_command(tmp_path):
     "--sweep=seed=0,1", f"--workdir={tmp_path / 'run'}",
     "--config.eval_every=2", "--config.data.device_bytes=0",
   ]  # fmt: skip
-  result = binaries.run("sweep", *flags, "--dry_run")
+  new = "--config.judge_epochs=1"  # Of which there is no judge in the cache.
+  result = binaries.run("sweep", *flags, "--dry_run", new)
   assert result.returncode == 0, result.stderr
   assert "2 members in 1 group" in result.stdout
   assert "; 3 programs to compile" in result.stdout
