@@ -71,21 +71,26 @@ class Checkpoints:
         of a future that is computed anew, are renamed to N.aside.
       keep: how many of the newest stay; the best stays as well.
     """
-    place = self._place = folder.absolute() / "checkpoints"
+    place, self._keep = folder.absolute() / "checkpoints", keep
+    self._place = place
     place.mkdir(parents=True, exist_ok=True)
     for later in _steps(place):
       if later > step:
         _set_aside(place / str(later))
     _mend_metrics(place)
+    self._manager = self._open()
+
+  def _open(self) -> ocp.CheckpointManager:
+    """Orbax' manager, which reads what is there once."""
     metric = lambda metrics: metrics["metric"]
     policy = preservation_policy.AnyPreservationPolicy(
       [
-        preservation_policy.LatestN(n=keep),
+        preservation_policy.LatestN(n=self._keep),
         preservation_policy.BestN(get_metric_fn=metric, n=1),
       ]
     )
-    self._manager = ocp.CheckpointManager(
-      place,
+    return ocp.CheckpointManager(
+      self._place,
       options=ocp.CheckpointManagerOptions(
         preservation_policy=policy, best_fn=metric, create=False,
         cleanup_tmp_directories=True, multiprocessing_options=contents.alone(),
@@ -150,6 +155,13 @@ class Checkpoints:
     if lost is not None:
       _tell(report, lost)
     return begun
+
+  def rate(self, step: int, metric: float) -> None:
+    """Gives a step that was saved without one its metric, as of `save`."""
+    self.close()
+    path = self._place / str(step) / "metrics" / "metrics"
+    path.write_text(json.dumps({"metric": float(metric)}))
+    self._manager = self._open()
 
   def try_wait(self, report, close: bool = False) -> bool:
     """`wait`, or `close`, that tells of a failure; whether there was none."""

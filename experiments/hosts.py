@@ -4,15 +4,37 @@
       --num_processes=2 --process_id=0 --config.parallel=mesh
 
 and the same with --process_id=1 on the other machine. On clusters that JAX
-knows (TPU pods, Slurm, Open MPI) --distributed alone does.
+knows (TPU pods, Slurm, Open MPI) --distributed alone does. What ends one of
+them with an error ends all with it (`together`), and they have to be given the
+same (`agree`). What they tell each other goes through the store of JAX's
+coordination service, and not through collectives, in which one that waits can't
+be told anything.
 """
+
+import atexit
+import contextlib
+import itertools
+import json
+import os
+import sys
+import threading
+import time
+from typing import Any
 
 import jax
 from absl import flags
 
+from experiments import interruptions, workdir
 from timedecode import parallel
 
 _TOGETHER = ("coordinator_address", "num_processes", "process_id")
+_FAILED, _LEFT, _FACTS = (
+  f"timedecode/{name}" for name in ("failed", "left", "facts")
+)
+_EVERY, _GRACE, _LONGEST = 0.5, 3.0, 10.0  # Seconds.
+_A_DAY = 86_400_000  # Milliseconds; for others to load their data.
+_EXPECTED = (OSError, ValueError, RuntimeError)  # Their text says enough.
+_questions = itertools.count()  # All processes ask the same ones in one order.
 
 
 def define(values: flags.FlagValues = flags.FLAGS) -> None:
@@ -55,3 +77,106 @@ def start(values: flags.FlagValues = flags.FLAGS) -> None:
   except (ValueError, RuntimeError) as error:
     told = " ".join(str(error).split())
     raise ValueError(f"distributed: could not join: {told}") from error
+
+
+def _store():
+  """Keys and values that all processes see; JAX has no public name for it."""
+  from jax._src import distributed
+
+  return distributed.global_state.client
+
+
+def _tell(error: BaseException) -> str:
+  """Tells all of a failure; returns what the first that failed told."""
+  told = str(error)
+  if not isinstance(error, _EXPECTED):
+    told = f"{type(error).__name__}: {told}"
+  told = f"process {jax.process_index()}: {' '.join(told.split())}"
+  with contextlib.suppress(jax.errors.JaxRuntimeError):
+    _store().key_value_set(_FAILED, told)  # Refused if there is one.
+  return _store().key_value_try_get(_FAILED)
+
+
+def _leave() -> None:
+  """Ends this process at once: at its usual end JAX waits for the others.
+
+  Process 0, whose end ends the store, and with it all, is the last.
+  """
+  sys.stdout.flush()
+  sys.stderr.flush()
+  with contextlib.suppress(jax.errors.JaxRuntimeError):
+    _store().key_value_set(f"{_LEFT}/{jax.process_index()}", "")
+    late = time.monotonic() + _LONGEST
+    while parallel.is_main() and time.monotonic() < late:
+      if len(_store().key_value_dir_get(_LEFT)) == jax.process_count():
+        break
+      time.sleep(_EVERY / 5)
+  os._exit(1)
+
+
+def _watch(ended: threading.Event) -> None:
+  """Ends this process if another fails, whatever it is waiting for.
+
+  It gets a moment to end by itself: what fails in all ends in order.
+  """
+  while not ended.wait(_EVERY):
+    try:
+      told = _store().key_value_try_get(_FAILED)
+    except jax.errors.JaxRuntimeError:  # There is no such key.
+      continue
+    if not ended.wait(_GRACE):
+      print(f"error: {told}", file=sys.stderr)
+      _leave()
+
+
+@contextlib.contextmanager
+def together():
+  """A context in which the failure of one process ends all of them.
+
+  Each tells the error of the first one and exits with 1, within seconds.
+
+  Raises:
+    ValueError: what another process told that failed before this one.
+  """
+  if jax.process_count() == 1:
+    yield
+    return
+  ended = threading.Event()
+  threading.Thread(target=_watch, args=(ended,), daemon=True).start()
+  try:
+    yield
+  except interruptions.InterruptedRunError:  # As all others.
+    raise
+  except (Exception, KeyboardInterrupt) as error:
+    ended.set()
+    atexit.register(_leave)  # Before what JAX has registered.
+    told = _tell(error)
+    if not told.startswith(f"process {jax.process_index()}:"):
+      raise ValueError(told) from error
+    raise
+  finally:
+    ended.set()
+
+
+def agree(facts: dict[str, Any]) -> None:
+  """Holds what all processes were given against what process 0 was.
+
+  Args:
+    facts: nested, of what JSON can hold; of the same kind in all processes.
+
+  Raises:
+    ValueError: in process 0, that names what differs; see `together`.
+  """
+  if jax.process_count() == 1:
+    return
+  place, ours = f"{_FACTS}/{next(_questions)}", json.dumps(facts)
+  if not parallel.is_main():
+    _store().key_value_set(f"{place}/{jax.process_index()}", ours)
+    return
+  for index in range(1, jax.process_count()):
+    theirs = _store().blocking_key_value_get(f"{place}/{index}", _A_DAY)
+    if found := workdir.differing(json.loads(theirs), json.loads(ours)):
+      raise ValueError(
+        "processes: expected the same flags, data and packages in all; between"
+        f" process {index} and process 0 differ {found}"
+      )

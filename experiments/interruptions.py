@@ -1,7 +1,9 @@
 """A run that is asked to end: SIGTERM, or the notice of a machine's end.
 
 The step that is under way is finished, its state is saved, and the process
-exits with `EXIT_CODE`; the same command goes on from there.
+exits with `EXIT_CODE`; the same command goes on from there. An evaluation of a
+process that is alone ends at its next batch, and is made again; of several
+processes, which have to agree, it is made to its end.
 """
 
 import itertools
@@ -29,6 +31,14 @@ class InterruptedRunError(RuntimeError):
     super().__init__(f"asked to end at step {step}, {told}")
 
 
+class InterruptedEvaluationError(InterruptedRunError):
+  """An evaluation ended early because the process was asked to end."""
+
+  def __init__(self):
+    told = "asked to end in an evaluation, which the same command makes again"
+    RuntimeError.__init__(self, told)
+
+
 def _note(number, frame):
   del number, frame
   global _asked
@@ -53,3 +63,9 @@ def wanted(step: int) -> bool:
   from jax.experimental import multihost_utils
 
   return multihost_utils.reached_preemption_sync_point(next(_questions))
+
+
+def check_evaluation() -> None:
+  """Raises InterruptedEvaluationError in a process that is alone and asked."""
+  if _asked and jax.process_count() == 1:
+    raise InterruptedEvaluationError

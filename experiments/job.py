@@ -59,17 +59,15 @@ class Job:
 
 
 def claim(folder: pathlib.Path, settings: dict) -> None:
-  """Makes the folder; refuses one whose runs had other settings."""
+  """Makes the folder; refuses files of others, and runs of other settings."""
+  path, ours = folder / "settings.json", json.loads(json.dumps(settings))
+  if not path.exists():
+    workdir.check_empty(folder, path)
   workdir.make_writable(folder)
-  ours = json.loads(json.dumps(settings))
-  theirs = kept(folder / "settings.json", lambda: ours)
-  names = sorted(
-    name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)
-  )
-  if names:
+  if found := workdir.differing(kept(path, lambda: ours), ours):
     raise ValueError(
-      f"workdir: {folder} holds runs with other settings (differs in"
-      f" {', '.join(names)}); choose an empty folder, or the same flags"
+      f"workdir: {folder} holds runs with other settings (differs in {found});"
+      " choose an empty folder, or the same flags"
     )
 
 

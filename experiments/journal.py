@@ -8,7 +8,7 @@ import time
 import jax
 import numpy as np
 
-from experiments import checkpoints, inputs
+from experiments import checkpoints, inputs, interruptions
 from timedecode import metrics, parallel
 from timedecode.datasets import sources
 
@@ -148,12 +148,14 @@ class Journal:
     if parallel.is_main():
       self._report(f"[{self._run.view}] step {step} is not finite: skipped")
 
-  def _save(self, step, state, seconds, metric=-np.inf) -> bool:
-    """Begins a checkpoint; whether it was begun."""
+  def _save(self, step, state, seconds, metric=-np.inf, owed=None) -> bool:
+    """Begins a checkpoint, with what is known of an evaluation that is still
+    to be made; whether it was begun."""
     self._saved = time.monotonic()
     meta = {
       "view": self._run.view, "step": step, "seed": self._config.seed,
       "train_seconds": seconds, "data": self._data, "skipped": self.skipped,
+      "owed": owed,
     }  # fmt: skip
     return self._checkpoints.try_save(step, state, meta, self._told, metric)
 
@@ -184,21 +186,27 @@ class Journal:
     if self._checkpoints is not None:
       self._checkpoints.try_wait(self._told, close=True)
 
-  def keep(self, state, metrics_, seconds: float, waited: float) -> None:
-    """Evaluates the state on validation; writes a line and a checkpoint."""
+  def keep(self, state, described, seconds: float, waited: float) -> None:
+    """Evaluates the state on validation; writes a line, with what `describe`
+    says of the step, and a checkpoint."""
     if not parallel.is_main():
       return
     run, config, state = self._run, self._config, parallel.to_local(state)
-    figures, _ = run.evaluate(
-      self._judge_params, state.params, self._source.rows("validation"),
-      self._key,
-    )  # fmt: skip
     step = int(state.step)
+    try:
+      figures, _ = run.evaluate(
+        self._judge_params, state.params, self._source.rows("validation"),
+        self._key,
+      )  # fmt: skip
+    except interruptions.InterruptedEvaluationError as error:
+      begun = self._save(step, state, seconds, owed=described)
+      saved = begun and self._checkpoints.try_wait(self._told)
+      raise interruptions.InterruptedRunError(step, saved) from error
     # Of the parameters after the step, which the checkpoint will hold.
     if not np.isfinite(figures["distortion"]):
       _stop(step, figures["distortion"], self.rows, run.folder)
     spent = max(seconds - self._before[1], 1e-9)  # In training.
-    row = _row(config, self._source.name, step, seconds, metrics_, figures)
+    row = _row(config, self._source.name, step, seconds, figures | described)
     row |= {
       "waiting_share": (waited - self._before[0]) / spent,
       "skipped_steps": self.skipped,
@@ -209,14 +217,23 @@ class Journal:
     self._save(step, state, seconds, metric)
     self._report(progress_line(config, run.view, row))
 
+  def repay(self) -> None:
+    """Makes the evaluation that the end of the run before has cut off."""
+    run = self._run
+    if run.owed is None or not parallel.is_main():
+      return
+    self.keep(run.state, run.owed, run.seconds, 0.0)
+    metric = self.rows[-1][inputs.task(self._config).metric]
+    self._checkpoints.rate(int(run.state.step), metric)
 
-def _row(config, source, step, seconds, metrics_, figures):
+
+def _row(config, source, step, seconds, figures):
   seen = step * config.batch_size
   return {
     "step": step, "examples_seen": seen, "train_seconds": seconds,
     "examples_per_second": seen / max(seconds, 1e-9),
     "data_source": source, "split": "validation",
-  } | figures | describe(metrics_)  # fmt: skip
+  } | figures  # fmt: skip
 
 
 def progress_line(config, view, row) -> str:

@@ -4,11 +4,12 @@
 
 Trains the smoke configuration with a checkpoint after nearly every step, once
 without a disturbance and then with SIGKILL at random moments, --in_saves of
-them while a checkpoint is being written, until a run ends; and again in a new
-folder until there were enough. Parameters, optimiser and metrics of every
-ended run have to equal the unbroken one's to the last bit, and so have the
-examples: the metrics tell how many were seen, and parameters depend on each.
-Prints the counts and writes them to kills.json; SystemExit if anything differs.
+them while a checkpoint is being written, the first to the eighth of a process
+alike, until a run ends; and again in a new folder until there were enough.
+Parameters, optimiser and metrics of every ended run have to equal the unbroken
+one's to the last bit, and so have the examples: the metrics tell how many were
+seen, and parameters depend on each. Prints the counts and writes them to
+kills.json; SystemExit if anything differs.
 """
 
 import json
@@ -27,6 +28,8 @@ from experiments.configs import smoke
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 60
+ELSEWHERE = "elsewhere"
+SAVES = 8  # Of a process, one of which is hit.
 FIELDS = {
   "steps": STEPS, "eval_every": 20, "eval_samples": 1, "baseline_view": "",
   "checkpoint_seconds": 1e-3, "num_steps": 10, "batch_size": 16,
@@ -76,22 +79,26 @@ def disturb(folder, generator, in_save: bool, longest: float) -> str | None:
   """One start and its kill; what was hit, None if the run came to its end.
 
   A kill in a save is one while a checkpoint is written that this process began,
-  after a random part of 20 ms, and counts as one only if that checkpoint never
-  appeared.
+  any of its first `SAVES`, after a random part of 20 ms; it counts as one, and
+  the name of its step is returned, only if that checkpoint never appeared.
   """
-  before = partials(folder)
+  stale, seen = partials(folder), set()
   process, begin = start(folder), time.monotonic()
   moment = begin + generator.uniform(0.1, 1.1) * longest
+  number = generator.randint(1, SAVES)
   while process.poll() is None:
-    fresh = partials(folder) - before
-    if in_save and fresh:
+    now = partials(folder)
+    stale &= now  # Names are used again once the left-over is removed.
+    seen |= now - stale
+    hit = in_save and len(seen) >= number
+    if hit:
       time.sleep(generator.uniform(0.0, 0.02))
-    if in_save and fresh or not in_save and time.monotonic() > moment:
+    if hit or not in_save and time.monotonic() > moment:
       process.kill()
       process.wait()
-      left = {name.split(".")[0] for name in partials(folder) - before}
-      whole = set(map(str, checkpoints.steps(folder)))
-      return "save" if left - whole else "elsewhere"
+      left = {name.split(".")[0] for name in partials(folder) - stale}
+      cut = left - set(map(str, checkpoints.steps(folder)))
+      return max(cut, key=int) if cut else ELSEWHERE
     time.sleep(1e-3)
   if process.returncode:
     output = folder.with_suffix(".txt").read_text()[-3000:]
@@ -101,30 +108,30 @@ def disturb(folder, generator, in_save: bool, longest: float) -> str | None:
 
 def run(folder: pathlib.Path, kills: int, in_saves: int, seed: int) -> dict:
   """All of it; ValueError if an end differs."""
-  generator, counts = random.Random(seed), {"save": 0, "elsewhere": 0}
+  generator, hits = random.Random(seed), []
   begin, whole = time.monotonic(), folder / "whole"
   if disturb(whole, generator, False, 1e9) is not None:
     raise ValueError("the unbroken run was broken")
   longest, reference, ended = time.monotonic() - begin, end(whole), 0
-  while sum(counts.values()) < kills:
+  saves = lambda: [int(hit) for hit in hits if hit != ELSEWHERE]
+  while len(hits) < kills:
     place = folder / f"cut{ended}"
     while True:
-      enough = sum(counts.values()) >= kills
-      in_save = counts["save"] < in_saves
-      wait = 1e9 if enough else longest
-      hit = disturb(place, generator, in_save and not enough, wait)
+      enough = len(hits) >= kills
+      in_save = len(saves()) < in_saves and not enough
+      hit = disturb(place, generator, in_save, 1e9 if enough else longest)
       if hit is None:
         break
-      counts[hit] += 1
-      print(
-        f"killed {sum(counts.values())} times, in a save {counts['save']}",
-        flush=True,
-      )
+      hits.append(hit)
+      told = f"killed {len(hits)} times, in a save {len(saves())}"
+      print(told, flush=True)
     if not same(end(place), reference):
       raise ValueError(f"{place}: ended otherwise than {whole}")
     ended += 1
-  return counts | {
-    "kills": sum(counts.values()), "ended_equal": ended, "steps": STEPS
+  return {
+    "save": len(saves()), "elsewhere": len(hits) - len(saves()),
+    "kills": len(hits), "ended_equal": ended, "steps": STEPS,
+    "saves_hit": sorted(saves()),
   }  # fmt: skip
 
 

@@ -96,6 +96,8 @@ class Run(NamedTuple):
     seconds: of training so far, without evaluations and compilation.
     rows: of the metrics file up to the checkpoint.
     skipped: steps so far that were not finite and passed over.
+    owed: `journal.describe` of the step's metrics where its evaluation was cut
+      off, and is to be made.
   """
 
   view: str
@@ -106,6 +108,7 @@ class Run(NamedTuple):
   seconds: float
   rows: list[dict]
   skipped: int = 0
+  owed: dict | None = None
 
 
 def _check_data(folder, source, theirs) -> None:
@@ -137,22 +140,27 @@ def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
   """
   built = build.build(config, view)
   state = build.init_state(config, built)
-  seconds, skipped, rows = 0.0, 0, []
+  seconds, skipped, rows, owed = 0.0, 0, [], None
   found = parallel.on_main(lambda: _restore(folder, state, source))
   if found is not None:
     restored, meta, rows = found
     state = jax.tree.map(jnp.asarray, restored)
     seconds, skipped = meta["train_seconds"], meta.get("skipped", 0)
-    rows = [row for row in rows if row["step"] <= int(state.step)]
+    owed = meta.get("owed")
+    last = int(state.step) - (owed is not None)
+    rows = [row for row in rows if row["step"] <= last]
   state = parallel.from_main(state)
   evaluate = scoring.make_evaluator(config, view, source)
-  return Run(view, folder, built, evaluate, state, seconds, rows, skipped)
+  return Run(
+    view, folder, built, evaluate, state, seconds, rows, skipped, owed
+  )  # fmt: skip
 
 
 def train(config, run: Run, source, judge_params, report=print) -> Run:
   """Takes the steps that are left; returns the run at its end."""
   first, layout = int(run.state.step), build.layout(config)
   kept = journal.Journal(config, run, source, judge_params, report)
+  kept.repay()
   skip = config.non_finite == "skip"
   step_function = make_step(source, run.built, layout, skip)
   key = layout.replicate(inputs.training_key(config.seed))
@@ -174,7 +182,8 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
       if now:
         kept.settle()
         timer.stop()
-        kept.keep(state, metrics_, timer.seconds, batches.waited)
+        described = journal.describe(metrics_)
+        kept.keep(state, described, timer.seconds, batches.waited)
         kept.since(batches.waited, timer.seconds)
         timer.start()
       if not now or stop:

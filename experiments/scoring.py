@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, inputs
+from experiments import build, inputs, interruptions
 from timedecode import judge as judge_lib
 from timedecode import metrics, training
 from timedecode.datasets import sources
@@ -85,9 +85,13 @@ def mean_figures(figures_of_batch, rows):
   Returns:
     name -> mean [...], float64, and a list of (anything, which of its batch's
     examples count): the last batch is filled up with others.
+
+  Raises:
+    InterruptedEvaluationError: the process was asked to end.
   """
   sums, others, count = {}, [], len(rows.labels)
   for start in range(0, count, EVAL_BATCH):
+    interruptions.check_evaluation()
     at = np.arange(start, start + EVAL_BATCH)
     figures, other = figures_of_batch(sources.gather(rows, at % count), start)
     real = at < count

@@ -25,7 +25,14 @@ import time
 
 from absl import app, flags
 
-from experiments import hosts, interruptions, options, sweep_program, sweep_run
+from experiments import (
+  hosts,
+  interruptions,
+  options,
+  sweep_plan,
+  sweep_program,
+  sweep_run,
+)
 
 
 def define() -> None:
@@ -48,23 +55,29 @@ def main(argv):
   if len(argv) > 1 or not (options.WORKDIR.value or values.dry_run):
     raise app.UsageError("expected --workdir=DIR or --dry_run")
   interruptions.listen()
-  start = time.perf_counter()
   try:
     hosts.start()
-    sweep = sweep_run.Sweep(
-      options.CONFIG.value, values.sweep, values.halving, values.most,
-      values.together,
-    )  # fmt: skip
-    if values.dry_run:
-      print(sweep.plan())
-      return
-    folder = pathlib.Path(options.WORKDIR.value)
-    sweep_run.run(sweep, folder, values.sweep)
+    with hosts.together():
+      _run(values)
   except interruptions.InterruptedRunError as stopped:
     print(stopped, file=sys.stderr)
     sys.exit(interruptions.EXIT_CODE)
   except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
+
+
+def _run(values) -> None:
+  """The plan or all of it, as the flags say."""
+  start = time.perf_counter()
+  sweep = sweep_run.Sweep(
+    options.CONFIG.value, values.sweep, values.halving, values.most,
+    values.together,
+  )  # fmt: skip
+  if values.dry_run:
+    print(sweep_plan.describe(sweep))
+    return
+  folder = pathlib.Path(options.WORKDIR.value)
+  sweep_run.run(sweep, folder, values.sweep)
   print(f"total {time.perf_counter() - start:.0f} s; results in {folder}")
 
 

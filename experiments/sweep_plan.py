@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import build, checks, workdir
+from timedecode.datasets import sources
 
 _CALL = re.compile(r"(range|log)\(([^,()]+),([^,()]+),([^,()]+)\)")
 _FIXED = (
-  *workdir.ELSEWHERE, "name", "baseline_view", "data.source", "data.target",
+  *workdir.ELSEWHERE, "name", "data.source", "data.target",
 )  # fmt: skip
 
 
@@ -99,7 +100,8 @@ def grid(config, texts: list[str]) -> dict[str, list]:
       default = checks.field(config, name)
     except (KeyError, AttributeError, TypeError) as error:
       raise ValueError(f"sweep: no field {name!r} in {text!r}") from error
-    if name in _FIXED or not isinstance(default, int | float | str):
+    fixed = name in _FIXED or name.startswith("baseline_")  # Of a second run.
+    if fixed or not isinstance(default, int | float | str):
       raise ValueError(f"sweep: {name}: can't be swept")
     if name in found or not rest:
       raise ValueError(
@@ -182,3 +184,33 @@ def rungs(config, count: int, halving: int) -> list[tuple[int, int]]:
     if steps and (not result or steps > result[-1][0]):
       result.append((steps, left))
   return [*result, (config.steps, left)]
+
+
+def describe(sweep) -> str:
+  """What a `sweep_run.Sweep` will do, with its memory.
+
+  Compiles each group's step, and trains nothing.
+  """
+  first = 3 * len(sweep.groups)  # Start, step, evaluation.
+  more = [2 * min(left, len(sweep.groups)) for _, left in sweep.rungs[:-1]]
+  most = f"at most {first + sum(more)}" if more else str(first)
+  text = [
+    f"{len(sweep.members)} members in {len(sweep.groups)} groups"
+    f" ({sweep.together} over members, {sweep.layout.kind} over"
+    f" {len(sweep.layout.devices)} devices); {most} programs to compile:"
+    " start, step, evaluation of each group, and step and evaluation of what"
+    " is left of a group after a rung"
+  ]
+  for steps, left in sweep.rungs[:-1]:
+    text.append(f"after {steps} steps the best {left} members go on")
+  for group in sweep.groups:
+    state, temporary = sweep.program(group.members).memory()
+    rows = sources.nbytes(sweep.source(group.members[0]).rows("train"))
+    text.append(
+      f"group {group.number}: {len(group.members)} members,"
+      f" {group.members[0].config.steps} steps; state {state / 1e6:,.1f} MB,"
+      f" temporaries of a step {temporary / 1e6:,.1f} MB, rows"
+      f" {rows / 1e6:,.1f} MB (streamed beyond data.device_bytes) per device"
+    )
+    text += [f"  {member.name}" for member in group.members]
+  return "\n".join(text)

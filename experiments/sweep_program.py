@@ -4,8 +4,8 @@ What differs between members, `build.NUMBERS` and keys, are arrays with an axis
 of members, and so is their state. A step is that of a single run under
 `jax.vmap` (or `jax.lax.map`: one after the other, inside of the program), on
 every device for its share of the members. A member whose step is not finite
-stops there, with the state before it, or skips it, as its configuration says;
-others go on.
+stops there, with the state before it, or skips it, as its configuration says,
+and stops after as many in a row as a single run does; others go on.
 """
 
 from typing import Any, NamedTuple
@@ -14,17 +14,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import build, inputs, loop, scoring
+from experiments import build, inputs, journal, loop, scoring
 from timedecode import parallel, training
 
 TOGETHER = ("vmap", "map")
 
 
 class MemberState(NamedTuple):
-  """train: `training.TrainState`; alive: whether all steps were finite."""
+  """A member on its way.
+
+  Attributes:
+    train: `training.TrainState`.
+    alive: whether it goes on: no step stopped it by not being finite.
+    skipped: steps so far that were not finite and passed over, int32.
+    in_a_row: those of them after the last finite one, int32.
+  """
 
   train: training.TrainState
   alive: jax.Array
+  skipped: jax.Array
+  in_a_row: jax.Array
 
 
 class Given(NamedTuple):
@@ -118,19 +127,23 @@ class Program:
   def _init_one(self, given):
     built = self._build(given.numbers)
     state = built.init(jax.random.wrap_key_data(given.key))
-    return MemberState(state, jnp.array(True))
+    none = jnp.zeros((), jnp.int32)
+    return MemberState(state, jnp.array(True), none, none)
 
   def _step_one(self, state, rows, given, diagnose):
     step = loop.pure_step(self._source, self._build(given.numbers), skip=True)
     key = jax.random.wrap_key_data(given.key)
     after, metrics = step(state.train, rows, key, diagnose)
-    alive = state.alive
-    if self._config.non_finite == "stop":
-      alive &= jnp.isfinite(metrics.loss)
+    bad = ~jnp.isfinite(metrics.loss)
+    in_a_row = jnp.where(bad, state.in_a_row + 1, 0)
+    limit = journal.SKIPS if self._config.non_finite == "skip" else 1
+    alive = state.alive & (in_a_row < limit)
+    after = MemberState(after, alive, state.skipped + bad, in_a_row)
+    before = state._replace(alive=alive)
     kept = jax.tree.map(
-      lambda new, old: jnp.where(alive, new, old), after, state.train
+      lambda new, old: jnp.where(alive, new, old), after, before
     )
-    return MemberState(kept, alive), metrics
+    return kept, metrics
 
   def _evaluate_one(self, params, given, judge_params, rows, index, start):
     config = build.with_numbers(self._config, given.numbers)

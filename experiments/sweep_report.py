@@ -19,8 +19,11 @@ _PLAIN = (  # Figures in the Markdown table, where the task has them.
 
 
 _NO_FIGURES = (
-  "member", "step", "alive", "steps_taken", "data_source", "split"
+  "member", "step", "alive", "steps_taken", "skipped_steps", "data_source",
+  "split",
 )  # fmt: skip
+
+_STATUS = ("group", "status", "step", "skipped_steps")
 
 
 def result(number: int, member, row: dict, final: bool) -> dict:
@@ -37,7 +40,8 @@ def result(number: int, member, row: dict, final: bool) -> dict:
     status = f"diverged after step {row['steps_taken']}"
   return {
     "member": member.name, "values": member.values, "group": number,
-    "status": status, "step": row.get("steps_taken"), "test": None,
+    "status": status, "step": row.get("steps_taken"),
+    "skipped_steps": row.get("skipped_steps"), "test": None,
     "validation": {k: v for k, v in row.items() if k not in _NO_FIGURES},
   }  # fmt: skip
 
@@ -46,13 +50,14 @@ def rows_of(results: list[dict]) -> list[dict]:
   """A flat line per member.
 
   Args:
-    results: with member, values, group, status, step, validation and test,
-      the last two figures by name, test None where it was not made.
+    results: with member, values, group, status, step, skipped_steps,
+      validation and test, the last two figures by name, test None where it was
+      not made.
   """
   lines = []
   for result in results:
     line = {"member": result["member"], **result["values"]}
-    line |= {k: result[k] for k in ("group", "status", "step")}
+    line |= {k: result[k] for k in _STATUS}
     for split in ("validation", "test"):
       for name, value in (result[split] or {}).items():
         line[f"{split} {name}"] = value
@@ -93,12 +98,15 @@ def markdown(results: list[dict], metric: str) -> str:
     key=lambda r: (r["status"] == "finished", (r["validation"] or {})[metric]),
     reverse=True,
   )
-  table = [[*fields, "status", f"{metric} (validation)",
+  skips = any(result["skipped_steps"] for result in results)
+  table = [[*fields, "status", *["skipped steps"] * skips,
+            f"{metric} (validation)",
             *(f"{name} (test)" for name in names)]]  # fmt: skip
   for result in ordered:
     test = result["test"] or {}
     table.append([
       *result["values"].values(), result["status"],
+      *[result["skipped_steps"]] * skips,
       (result["validation"] or {}).get(metric), *map(test.get, names),
     ])  # fmt: skip
   text = _lines(table)
@@ -157,7 +165,7 @@ def write_best(folder: pathlib.Path, end: End) -> None:
   meta = {
     "view": config.view, "step": step, "seed": config.seed,
     "train_seconds": last["train_seconds"],
-    "data": journal.digests(end.source),
+    "data": journal.digests(end.source), "skipped": last["skipped_steps"],
   }  # fmt: skip
   metric = last[inputs.task(config).metric]
   with checkpoints.Checkpoints(partial, 0) as kept:
@@ -183,7 +191,7 @@ def write(folder, config, results, ends, report) -> None:
     folder: of the sweep.
     config: of any member.
     results: as in `rows_of`.
-    ends: name -> `End`.
+    ends: `End`s.
     report: told of them.
   """
   metric = inputs.task(config).metric
@@ -199,12 +207,11 @@ def write(folder, config, results, ends, report) -> None:
     f"{config.name}: validation examples of {inputs.describe(config)}, from the"
     " first evaluation to the last (large)"
   )
+  without = _without_spikes(config, ends)
   figures = {
     "rate_distortion": sweep_figures.rate_distortion(results, title),
     "information_plane": sweep_figures.information_plane(
-      list(ends.values()),
-      _without_spikes(config, list(ends.values())),
-      validation,
+      ends, without, validation
     ),
   }
   for name, figure in figures.items():
@@ -214,5 +221,6 @@ def write(folder, config, results, ends, report) -> None:
   if best is None:
     report("all members diverged")
     return
-  write_best(folder / "best", ends[best["member"]])
+  (end,) = (end for end in ends if end.member.name == best["member"])
+  write_best(folder / "best", end)
   report(f"best on validation, in {folder / 'best'}: {best['member']}")

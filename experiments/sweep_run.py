@@ -7,8 +7,10 @@ import jax
 import numpy as np
 
 from experiments import (
+  hosts,
   inputs,
   job,
+  journal,
   sweep_plan,
   sweep_program,
   sweep_report,
@@ -16,7 +18,6 @@ from experiments import (
   workdir,
 )
 from timedecode import parallel
-from timedecode.datasets import sources
 
 
 def default_together() -> str:
@@ -59,51 +60,33 @@ class Sweep:
     self.groups = sweep_plan.groups(self.members, most)
     self.rungs = sweep_plan.rungs(config, len(self.members), halving)
     self.layout = parallel.layout(config.parallel, config.num_devices or None)
-    self._sources, self._programs = {}, {}
+    self._sources, self._judges, self._programs = {}, {}, {}
 
   def source(self, member):
-    """(`sources.Source`, the judge's parameters) of a member."""
+    """The `sources.Source` of a member, loaded once."""
     config = member.config
-    key = repr((
-      config.data, config.num_steps, config.encoder.kind, config.judge_epochs
-    ))  # fmt: skip
+    key = repr((config.data, config.num_steps, config.encoder.kind))
     if key not in self._sources:
-      source = inputs.load(config)
-      self._sources[key] = source, inputs.judge(config, source)
+      self._sources[key] = source = inputs.load(config)
+      hosts.agree({"data": journal.digests(source)})
     return self._sources[key]
+
+  def judge(self, member):
+    """The judge's parameters for a member, loaded or trained once."""
+    config = member.config
+    key = repr((config.data, config.judge_epochs))
+    if key not in self._judges:
+      self._judges[key] = inputs.judge(config, self.source(member))
+    return self._judges[key]
 
   def program(self, members) -> sweep_program.Program:
     """The functions of some members of a group, made once."""
     names = tuple(member.name for member in members)
     if names not in self._programs:
-      source, _ = self.source(members[0])
       self._programs[names] = sweep_program.Program(
-        members, source, self.layout, self.together
+        members, self.source(members[0]), self.layout, self.together
       )
     return self._programs[names]
-
-  def plan(self) -> str:
-    """What will be done, with its memory; compiles each group's step."""
-    text = [
-      f"{len(self.members)} members in {len(self.groups)} groups"
-      f" ({self.together} over members, {self.layout.kind} over"
-      f" {len(self.layout.devices)} devices); compiled for each group: start,"
-      " step, evaluation; again for each rung: step, evaluation"
-    ]
-    for steps, left in self.rungs[:-1]:
-      text.append(f"after {steps} steps the best {left} members go on")
-    for group in self.groups:
-      state, temporary = self.program(group.members).memory()
-      rows = sources.nbytes(self.source(group.members[0])[0].rows("train"))
-      names = [m.name for m in group.members]
-      text.append(
-        f"group {group.number}: {len(names)} members,"
-        f" {group.members[0].config.steps} steps; state"
-        f" {state / 1e6:,.1f} MB, temporaries of a step {temporary / 1e6:,.1f}"
-        f" MB, rows {rows / 1e6:,.1f} MB (streamed beyond data.device_bytes)"
-        f" per device: {names[0]}{' ... ' + names[-1] if names[1:] else ''}"
-      )
-    return "\n".join(text)
 
   def settings(self, texts) -> dict:
     """What a folder's sweep is known by."""
@@ -128,19 +111,19 @@ class _Place(NamedTuple):
   rows: list
 
 
-def _train(sweep, group, place, span, folder, report) -> _Place:
+def _train(sweep, number, place, span, folder, report) -> _Place:
   """One segment of a group."""
   program = sweep.program(place.members)
-  source, judge_params = sweep.source(place.members[0])
-  states = place.states
+  first, states = place.members[0], place.states
   if states is None:
     states = program.collect(program.init())
   segment = sweep_training.Segment(
-    program, source, judge_params,
-    folder / "groups" / str(group.number) / str(span[1]),
-    lambda line: report(f"[group {group.number}] {line}"),
+    program, sweep.source(first), sweep.judge(first),
+    folder / "groups" / str(number) / str(span[1]),
+    lambda line: report(f"[group {number}] {line}"),
   )  # fmt: skip
-  end = segment.run(states, *span)
+  seconds = place.rows[-1]["train_seconds"] if place.rows else 0.0
+  end = segment.run(states, *span, seconds)
   return _Place(place.members, end.states, [*place.rows, *end.rows])
 
 
@@ -173,6 +156,30 @@ def _kept(place: _Place, names: set) -> _Place:
   return _Place([place.members[i] for i in at], states, place.rows)
 
 
+def _through_rungs(sweep, folder, report) -> tuple[dict[int, _Place], dict]:
+  """All training: places of those that came to the end, results of all."""
+  results, first = {}, 0
+  metric = inputs.task(sweep.members[0].config).metric
+  places = {g.number: _Place(g.members, None, []) for g in sweep.groups}
+  for steps, left in sweep.rungs:
+    final = (steps, left) == sweep.rungs[-1]
+    for number, place in places.items():
+      until = place.members[0].config.steps if final else steps
+      places[number] = _train(
+        sweep, number, place, (first, until), folder, report
+      )
+    names = _survivors(places, left, metric)
+    for number, place in places.items():
+      for member, row in zip(place.members, _last(place), strict=True):
+        if final or member.name not in names:
+          results[member.name] = sweep_report.result(number, member, row, final)
+    if not final:
+      kept = {number: _kept(place, names) for number, place in places.items()}
+      places = {n: place for n, place in kept.items() if place.members}
+    first = steps
+  return places, results
+
+
 def run(sweep: Sweep, folder: pathlib.Path, texts, report=print) -> list[dict]:
   """All of it; returns the results of the members, as `sweep_report` has them.
 
@@ -182,40 +189,21 @@ def run(sweep: Sweep, folder: pathlib.Path, texts, report=print) -> list[dict]:
     texts: ``field=values``, by which the folder knows it.
     report: told of progress.
   """
-  parallel.on_main(lambda: job.claim(folder, sweep.settings(texts)))
+  settings = sweep.settings(texts)
+  hosts.agree(workdir.facts(sweep.members[0].config) | {"sweep": settings})
+  parallel.on_main(lambda: job.claim(folder, settings))
   if not parallel.is_main():
     report = lambda line: None
-  results, first = {}, 0
-  metric = inputs.task(sweep.members[0].config).metric
-  places = {g.number: _Place(g.members, None, []) for g in sweep.groups}
-  for index, (steps, left) in enumerate(sweep.rungs):
-    final = index == len(sweep.rungs) - 1
-    for group in sweep.groups:
-      if group.number in places:
-        place = places[group.number]
-        until = place.members[0].config.steps if final else steps
-        places[group.number] = _train(
-          sweep, group, place, (first, until), folder, report
-        )
-    names = _survivors(places, left, metric)
-    for number, place in list(places.items()):
-      for member, row in zip(place.members, _last(place), strict=True):
-        if final or member.name not in names:
-          results[member.name] = sweep_report.result(number, member, row, final)
-      if not final:
-        places[number] = _kept(place, names)
-        if not places[number].members:
-          del places[number]
-    first = steps
+  places, results = _through_rungs(sweep, folder, report)
   for place in places.values():
     _test(sweep, place, results)
   ordered = [results[member.name] for member in sweep.members]
   if parallel.is_main():
-    ends = {
-      member.name: _end(sweep, place, at)
+    ends = [
+      _end(sweep, place, at)
       for place in places.values()
-      for at, member in enumerate(place.members)
-    }
+      for at in range(len(place.members))
+    ]
     sweep_report.write(folder, sweep.members[0].config, ordered, ends, report)
   parallel.wait_for_all("end")
   return ordered
@@ -228,17 +216,17 @@ def _end(sweep, place: _Place, at: int) -> sweep_report.End:
     member,
     jax.tree.map(lambda leaf: leaf[at], place.states.train),
     [row for row in place.rows if row["member"] == member.name],
-    sweep.source(member)[0],
+    sweep.source(member),
   )
 
 
 def _test(sweep, place, results) -> None:
   """Figures on the test set of all that came to the end and are finite."""
-  source, judge_params = sweep.source(place.members[0])
-  program, config = sweep.program(place.members), place.members[0].config
+  first, program = place.members[0], sweep.program(place.members)
   figures = program.evaluate(
-    program.place(place.states), judge_params, source.rows("test"),
-    inputs.test_key, config.eval_samples,
+    program.place(place.states), sweep.judge(first),
+    sweep.source(first).rows("test"), inputs.test_key,
+    first.config.eval_samples,
   )  # fmt: skip
   for member, found in zip(place.members, figures, strict=True):
     if results[member.name]["status"] == "finished":

@@ -43,6 +43,7 @@ def run(config, folder: pathlib.Path) -> dict:
   for view in (config.view, config.baseline_view or config.view):
     build.build(config, view)
   source = inputs.load(config)
+  hosts.agree(workdir.facts(config) | {"data": journal.digests(source)})
   parallel.on_main(lambda: workdir.claim(config, folder))
   runs = {
     view: loop.prepare(config, view, place, source)
@@ -92,7 +93,8 @@ def main(argv):
   interruptions.listen()
   try:
     hosts.start()
-    run(config, pathlib.Path(folder))
+    with hosts.together():
+      run(config, pathlib.Path(folder))
   except interruptions.InterruptedRunError as stopped:
     print(f"{stopped} (--workdir={folder})", file=sys.stderr)
     sys.exit(interruptions.EXIT_CODE)

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import pathlib
+import reprlib
 import tempfile
 
 from experiments.configs import base
@@ -10,10 +11,11 @@ from timedecode import parallel
 
 # Where data lie and what computes is no part of a run: a checkpoint knows what
 # the data were, and goes on on other devices.
-ELSEWHERE = (
+OF_A_MACHINE = (
   "data.data_dir", "data.download", "data.tfds_dir", "data.device_bytes",
-  "parallel", "num_devices", "checkpoint_seconds",
+  "checkpoint_seconds",
 )  # fmt: skip
+ELSEWHERE = (*OF_A_MACHINE, "parallel", "num_devices")
 PACKAGES = ("timedecode", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -33,31 +35,39 @@ def claim(config, folder: pathlib.Path) -> None:
   """Makes the folder; refuses one that holds another configuration's run."""
   path = folder / "config.json"
   ours = json.loads(config.to_json_best_effort())
-  if path.exists():
-    theirs = complete(read_config(folder))
-    names = sorted(
-      name
-      for name in {*flat(ours), *flat(theirs)}
-      if name not in ELSEWHERE
-      and flat(ours).get(name) != flat(theirs).get(name)
-    )
-    if names:
-      raise ValueError(
-        f"workdir: {folder} holds a run of another configuration (differs in"
-        f" {', '.join(names)}); choose an empty folder, or the same flags to"
-        " continue"
-      )
+  if not path.exists():
+    check_empty(folder, path)
     make_writable(folder)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(ours, indent=2) + "\n")
+    partial.replace(path)
     return
-  if folder.exists() and any(folder.iterdir()):
+  trees = flat(complete(read_config(folder))), flat(ours)
+  found = differing(
+    *({k: v for k, v in tree.items() if k not in ELSEWHERE} for tree in trees)
+  )
+  if found:
     raise ValueError(
-      f"workdir: expected an empty folder or an earlier run, got {folder} with"
-      " other files and no config.json"
+      f"workdir: {folder} holds a run of another configuration (differs in"
+      f" {found}); choose an empty folder, or the same flags to continue"
     )
   make_writable(folder)
+
+
+def check_empty(folder: pathlib.Path, path: pathlib.Path) -> None:
+  """Refuses a folder with files of others.
+
+  Args:
+    folder: there or not.
+    path: that is missing, by which the folder of an earlier run is known; what
+      a killed process left of it is nobody's.
+  """
   partial = path.with_suffix(".partial")
-  partial.write_text(json.dumps(ours, indent=2) + "\n")
-  partial.replace(path)
+  if folder.exists() and any(p != partial for p in folder.iterdir()):
+    raise ValueError(
+      f"workdir: expected an empty folder or an earlier run, got {folder} with"
+      f" other files and no {path.name}"
+    )
 
 
 def read_config(folder: pathlib.Path) -> dict:
@@ -97,6 +107,27 @@ def flat(tree, prefix: str = "") -> dict:
     flat(value, f"{prefix}.{name}".strip(".")) for name, value in tree.items()
   ]
   return {name: value for part in parts for name, value in part.items()}
+
+
+def differing(theirs: dict, ours: dict) -> str:
+  """Names of leaves of nested dicts that differ, with both values; or ""."""
+  theirs, ours = flat(theirs), flat(ours)
+  value = lambda tree, name: (
+    reprlib.repr(tree[name]) if name in tree else "none"
+  )
+  return ", ".join(
+    f"{name} ({value(theirs, name)} there, {value(ours, name)} here)"
+    for name in sorted({*theirs, *ours})
+    if (name in theirs) != (name in ours) or theirs[name] != ours[name]
+  )
+
+
+def facts(config) -> dict:
+  """What processes of one run have in common: configuration and packages."""
+  shared = flat(json.loads(config.to_json_best_effort()))
+  for name in OF_A_MACHINE:
+    del shared[name]
+  return {"config": shared, "packages": versions()}
 
 
 def places(config, folder: pathlib.Path) -> dict[str, pathlib.Path]:

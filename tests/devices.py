@@ -3,12 +3,14 @@
   python tests/devices.py COUNT JOBS [--process=I/N@ADDRESS]
 
 JOBS is JSON: name of a file -> {field: value}; the field `sweep`, a list of
-texts, asks for a sweep, whose figures are the result.
+texts, asks for a sweep, whose figures are the result; the field `folder` for a
+run with checkpoints in it, which is asked to end after the evaluation `until`.
 """
 
 import json
 import os
 import pathlib
+import signal
 import sys
 import time
 
@@ -22,7 +24,14 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import tiny  # noqa: E402
 
-from experiments import build, checks, inputs, loop, sweep_run  # noqa: E402
+from experiments import (  # noqa: E402
+  build,
+  checks,
+  inputs,
+  interruptions,
+  loop,
+  sweep_run,
+)
 from timedecode import parallel  # noqa: E402
 
 STEPS = 20
@@ -64,6 +73,25 @@ def sweep(config, texts, folder):
   ]
 
 
+def go_on(config, folder, until):
+  """The state and the figures of a run at its end; None if it is asked to end
+  before."""
+  source = inputs.load(config)
+  run = loop.prepare(config, config.view, folder, source)
+
+  def report(line):
+    if f"step {until}/" in line:
+      signal.raise_signal(signal.SIGTERM)
+
+  interruptions.listen()
+  try:
+    run = loop.train(config, run, source, None, report)
+  except interruptions.InterruptedRunError:
+    return None
+  names = "step", "train_loss", "distortion", "information_bits"
+  return run.state, [[row[name] for name in names] for row in run.rows]
+
+
 def main():
   """Trains every job; process 0 writes leaves by their names."""
   for argument in sys.argv[3:]:
@@ -74,9 +102,12 @@ def main():
     if not index:  # Longer than those that have not met would wait for it.
       time.sleep(31)
   for path, fields in JOBS.items():
-    texts = fields.pop("sweep", None)
+    texts, until = fields.pop("sweep", None), fields.pop("until", None)
+    folder = fields.pop("folder", None)
     config = configuration(fields)
-    if texts is None:
+    if folder is not None:
+      result = go_on(config, pathlib.Path(folder), until)
+    elif texts is None:
       result = train(config)
     else:
       result = sweep(config, texts, pathlib.Path(f"{path}.sweep"))

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -296,6 +297,48 @@ def test_sigterm_saves_and_exits_with_75(tmp_path):
   assert ends[0] == ends[1]
 
 
+def test_a_cut_off_evaluation_is_made_again(tmp_path):
+  """SIGTERM in an evaluation ends it; nothing differs at the end, nor does
+  which checkpoints are kept."""
+  config = _tiny(steps=8)
+  whole, cut = _train(config, tmp_path / "whole"), tmp_path / "cut"
+  cut.mkdir()
+  source = inputs.load(config)
+  run = loop.prepare(config, config.view, cut, source)
+
+  def asked(judge_params, params, rows, key):
+    if (cut / "metrics.jsonl").read_text().count("\n") == 1:  # The second.
+      signal.raise_signal(signal.SIGTERM)
+    return run.evaluate(judge_params, params, rows, key)
+
+  judge_params = binaries.judge_params(config)
+  interruptions.listen()
+  try:
+    with pytest.raises(
+      interruptions.InterruptedRunError, match="at step 4, wh"
+    ):
+      loop.train(
+        config, run._replace(evaluate=asked), source, judge_params, print
+      )
+  finally:
+    interruptions.listen()  # Forgets it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+  assert [r["step"] for r in journal.read_rows(cut / "metrics.jsonl")] == [2]
+  lines = []
+  resumed = _train(config, cut, lines.append)
+  assert "continues from step 4" in lines[0] and "step 4/8" in lines[1]
+  _same(resumed.state, whole.state)
+  plain = lambda rows: [
+    {k: v for k, v in row.items() if k not in kills.TIMES} for row in rows
+  ]
+  assert plain(resumed.rows) == plain(whole.rows)
+  metrics = [
+    (folder / "checkpoints/4/metrics/metrics").read_text()
+    for folder in (cut, tmp_path / "whole")
+  ]
+  assert json.loads(metrics[0]) == json.loads(metrics[1])
+
+
 def test_a_damaged_line_is_named(tmp_path):
   path = tmp_path / "metrics.jsonl"
   path.write_text('{"step": 1}\n{"step": \n{"st')
@@ -306,9 +349,10 @@ def test_a_damaged_line_is_named(tmp_path):
 
 
 def test_kills_at_random_moments(tmp_path):
-  """Four in a save; by default the command does 200."""
-  found = kills.run(tmp_path, kills=10, in_saves=4, seed=3)
+  """Four in saves, of early and late steps; by default the command does 200."""
+  found = kills.run(tmp_path, kills=10, in_saves=4, seed=0)
   assert found["kills"] == 10 and found["save"] >= 4
+  assert max(found["saves_hit"]) - min(found["saves_hit"]) >= 5
   assert found["ended_equal"] >= 1
 
 
@@ -717,5 +761,5 @@ def test_folders_of_runs_before_a_field_came(tmp_path):
   plain = lambda c: json.loads(c.data.simulator.to_json())
   assert plain(loaded) == plain(config)
   config.channel_flip = 0.1
-  with pytest.raises(ValueError, match=r"\(differs in channel_flip\)"):
+  with pytest.raises(ValueError, match=r"\(differs in channel_flip \("):
     workdir.claim(config, tmp_path / "run")

@@ -129,13 +129,17 @@ def test_a_folder_of_another_run_is_refused(smoke_run, tmp_path):
   before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
   config = smoke.get_config()
   config.beta, config.encoder.num_readout = 0.5, 9
-  with pytest.raises(ValueError, match=r"differs in beta, encoder\.num_read"):
+  found = r"beta \(0.001 there, 0.5 here\), encoder\.num_readout \(8 there, 9"
+  with pytest.raises(ValueError, match=rf"\(differs in {found} here\)\)"):
     train.run(config, folder)
   assert before == {p: p.read_bytes() for p in before}
   (tmp_path / "note.txt").write_text("mine")
   with pytest.raises(ValueError, match="expected an empty folder"):
     workdir.claim(config, tmp_path)
   assert [p.name for p in tmp_path.iterdir()] == ["note.txt"]
+  (tmp_path / "note.txt").rename(tmp_path / "config.partial")
+  workdir.claim(config, tmp_path)  # Of a process that was killed as it began.
+  assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_compare_writes_its_table_and_keeps_its_runs(smoke_run, tmp_path):

@@ -2,6 +2,11 @@
 
 import csv
 import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import binaries
 import jax
@@ -23,6 +28,7 @@ from experiments import (
   sweep_program,
   sweep_run,
 )
+from experiments.configs import smoke
 from timedecode import plots
 from timedecode.datasets import feed
 
@@ -102,18 +108,20 @@ def test_a_member_is_the_same_run_made_alone(rule, together):
   assert len(ends) == len(group.members)  # They are different runs.
 
 
+PLAIN = {
+  "optimizer.name": "sgd", "optimizer.max_norm": 0.0,
+  "optimizer.warmup_fraction": 0.0,
+}  # fmt: skip
+
+
 def test_one_that_diverges_stops_and_does_its_neighbours_no_harm(tmp_path):
-  fields = {
-    "optimizer.name": "sgd", "optimizer.max_norm": 0.0,
-    "optimizer.warmup_fraction": 0.0,
-  }  # fmt: skip
   texts = ["optimizer.learning_rate=1e-4,1e30,1e-3"]
   results, ends = [], []
   for name, values in (
     ("all", texts),
     ("good", [texts[0].replace("1e30,", "")]),
   ):
-    sweep, lines = sweep_run.Sweep(_tiny(**fields), values), []
+    sweep, lines = sweep_run.Sweep(_tiny(**PLAIN), values), []
     results.append(sweep_run.run(sweep, tmp_path / name, values, lines.append))
     ends.append(_states(sweep, tmp_path / name))
     assert ("1 diverged" in lines[0]) == (name == "all")
@@ -202,6 +210,29 @@ def test_the_best_run_can_be_drawn(whole, tmp_path):
   assert path.stat().st_size > 5000
 
 
+def test_seconds_are_of_all_rungs(whole):
+  rows = journal.read_rows(whole[0] / "best/metrics.jsonl")
+  assert [row["step"] for row in rows] == [3, 5, 10, 20]
+  seconds = [row["train_seconds"] for row in rows]
+  assert 0 < seconds[0] < seconds[1] < seconds[2] < seconds[3]
+
+
+def test_lost_metrics_are_named(whole, tmp_path):
+  """Of a part that has ended: its figures say who goes on."""
+  folder = tmp_path / "copy"
+  shutil.copytree(whole[0], folder)
+  path = folder / "groups/1/3/metrics.jsonl"
+  path.write_text(path.read_text().splitlines()[0] + "\n")
+  sweep = sweep_run.Sweep(_tiny(), TEXTS, halving=2)
+  found = f"workdir: {path} has lost the line of beta=0.001, seed=1, .*step 3;"
+  with pytest.raises(ValueError, match=found):
+    sweep_run.run(sweep, folder, TEXTS, lambda line: None)
+  shutil.rmtree(path.parent)  # As it says.
+  sweep = sweep_run.Sweep(_tiny(), TEXTS, halving=2)
+  sweep_run.run(sweep, folder, TEXTS, lambda line: None)
+  assert _csv(folder) == _csv(whole[0])
+
+
 def test_the_tables_hold_all_figures(whole):
   folder, results, _ = whole
   rows = _csv(folder)
@@ -235,6 +266,105 @@ def test_a_sweep_that_was_ended_goes_on(whole, tmp_path, monkeypatch, moment):
       again += 1
   assert again >= 1
   assert _csv(tmp_path) == _csv(whole[0])
+
+
+def _fields():
+  return {
+    "steps": 40, "eval_every": 20, "eval_samples": 1, "batch_size": 16,
+    "num_steps": 8, "checkpoint_seconds": 1e-3, "baseline_view": "",
+  }  # fmt: skip
+
+
+PAIR = ["seed=0,1"]
+
+
+def _pair():
+  config = smoke.get_config()
+  config.update(_fields())
+  return sweep_run.Sweep(config, PAIR)
+
+
+def _end(folder):
+  """States, figures and lines of a sweep, but for times."""
+  sweep = _pair()
+  template = sweep.program(sweep.members)
+  template = template.collect(template.init())
+  states, _ = checkpoints.restore(folder / "groups/0/40", template)
+  rows = journal.read_rows(folder / "groups/0/40/metrics.jsonl")
+  rows = [{k: v for k, v in r.items() if "seconds" not in k} for r in rows]
+  leaves = [leaf.tobytes() for leaf in jax.tree.leaves(states)]
+  return leaves, rows, _csv(folder)
+
+
+@pytest.fixture(name="unbroken", scope="module")
+def _unbroken(tmp_path_factory):
+  """How a sweep ends that nothing disturbs."""
+  folder = tmp_path_factory.mktemp("unbroken")
+  sweep_run.run(_pair(), folder, PAIR, lambda line: None)
+  return _end(folder)
+
+
+def test_a_sweep_that_was_killed_ends_as_the_unbroken_one(unbroken, tmp_path):
+  """To the last bit; killed between its evaluations."""
+  folder = tmp_path / "run"
+  flags = [f"--config.{name}={value}" for name, value in _fields().items()]
+  process = subprocess.Popen(
+    [sys.executable, "-m", "experiments.sweep", f"--workdir={folder}",
+     "--config=experiments/configs/smoke.py", f"--sweep={PAIR[0]}", *flags],
+    cwd=binaries.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+  )  # fmt: skip
+  place = folder / "groups/0/40"
+  while max([0, *checkpoints.steps(place)]) < 22 and process.poll() is None:
+    time.sleep(1e-3)
+  process.kill()
+  assert process.wait() == -signal.SIGKILL
+  assert 22 <= checkpoints.steps(place)[-1] < 40
+  lines = []
+  sweep_run.run(_pair(), folder, PAIR, lines.append)
+  assert "step 40/40" in lines[0]  # And the one at 20 is not made again.
+  assert _end(folder) == unbroken
+
+
+@pytest.mark.parametrize("asked", [1, 3, 5])
+def test_an_evaluation_that_was_cut_off_is_made_again(
+  unbroken, tmp_path, monkeypatch, asked
+):
+  """In the one at 20, at the end, and in the test; two batches have each."""
+  count, load = 0, inputs.load
+
+  class Asking(np.ndarray):
+    """Rows at whose batch number `asked` the process is asked to end."""
+
+    def __getitem__(self, index):
+      nonlocal count
+      count += 1
+      if count == asked:
+        signal.raise_signal(signal.SIGTERM)
+      return np.asarray(self)[index]
+
+  def asking(config):
+    source = load(config)
+    splits = {
+      name: rows if name == "train" else rows._replace(
+        data=rows.data.view(Asking)
+      )
+      for name, rows in source.splits.items()
+    }  # fmt: skip
+    return source._replace(splits=splits)
+
+  monkeypatch.setattr(inputs, "load", asking)
+  interruptions.listen()
+  try:
+    with pytest.raises(interruptions.InterruptedRunError, match="asked to end"):
+      sweep_run.run(_pair(), tmp_path, PAIR, lambda line: None)
+  finally:
+    interruptions.listen()  # Forgets it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+  monkeypatch.undo()
+  rows = journal.read_rows(tmp_path / "groups/0/40/metrics.jsonl")
+  assert len(rows) == {1: 0, 3: 2, 5: 4}[asked]
+  sweep_run.run(_pair(), tmp_path, PAIR, lambda line: None)
+  assert _end(tmp_path) == unbroken
 
 
 def test_a_member_that_skips_goes_on(monkeypatch):
@@ -272,13 +402,48 @@ def test_a_member_that_skips_goes_on(monkeypatch):
   assert np.isfinite(metrics.loss).all()
   with pytest.raises(AssertionError):
     _close(states.train.params, kept.train.params)
+  one = some._replace(labels=np.stack([bad.labels[0], some.labels[1]]))
+  for _ in range(journal.SKIPS - 1):
+    states, _ = program.step(states, one, given, False)
+  assert states.alive.tolist() == [True, True]
+  states, _ = program.step(states, one, given, False)
+  assert states.alive.tolist() == [False, True]
+  assert states.train.step.tolist() == [51, 52]
+  assert states.skipped.tolist() == [50, 1]
+
+
+def test_skips_are_told_and_have_an_end(tmp_path):
+  """The end is that of a single run; the other member goes on."""
+  config = _tiny(steps=60, eval_every=60, non_finite="skip", **PLAIN)
+  texts = ["optimizer.learning_rate=1e-4,1e38"]
+  sweep, lines = sweep_run.Sweep(config, texts), []
+  good, bad = sweep_run.run(sweep, tmp_path, texts, lines.append)
+  assert "1 diverged, 49 steps skipped" in lines[0]
+  assert (good["status"], good["skipped_steps"]) == ("finished", 0)
+  assert (bad["status"], bad["skipped_steps"]) == ("diverged after step 49", 49)
+  table = (tmp_path / "members.md").read_text()
+  assert "| status | skipped steps |" in table
+  assert "| 1e+38 | diverged after step 49 | 49 |" in table
+  assert [row["skipped_steps"] for row in _csv(tmp_path)] == ["0", "49"]
 
 
 def test_another_sweep_is_refused_in_its_folder(whole):
   other = [*TEXTS[:2], "encoder.num_readout=2"]
   sweep = sweep_run.Sweep(_tiny(), other, halving=2)
-  with pytest.raises(ValueError, match="holds runs with other settings"):
+  with pytest.raises(ValueError, match=r"other settings \(differs in .*sweep"):
     sweep_run.run(sweep, whole[0], other)
+  sweep = sweep_run.Sweep(_tiny(credit="local"), TEXTS, halving=2)
+  found = r"differs in config.credit \('bptt' there, 'local' here\)\);"
+  with pytest.raises(ValueError, match=found):
+    sweep_run.run(sweep, whole[0], TEXTS)
+
+
+def test_a_folder_of_other_files_is_refused(tmp_path):
+  (tmp_path / "note.txt").write_text("mine")
+  sweep = sweep_run.Sweep(_tiny(), ["seed=0,1"])
+  with pytest.raises(ValueError, match="expected an empty .* no settings.json"):
+    sweep_run.run(sweep, tmp_path, ["seed=0,1"])
+  assert [p.name for p in tmp_path.iterdir()] == ["note.txt"]
 
 
 def test_members_share_one_compilation():
@@ -332,6 +497,7 @@ def test_values():
   (["beta=1", "beta=2"], "each field once"),
   (["data=1"], "data: can't be swept"),
   (["parallel=none,pmap"], "parallel: can't be swept"),
+  (["baseline_learning_rate=1e-3,1e-2"], "baseline_learning_rate: can't be sw"),
   (["encoder.hidden=1"], "encoder.hidden: can't be swept"),
   (["beta=0.1,-1"], "beta=-1.0: beta: expected a finite number >= 0"),
   (["steps=10,20"], "halving: expected 0 where steps are swept"),
@@ -376,8 +542,13 @@ def test_rungs():
 
 
 def test_the_plan_names_memory_and_compilations(capsys):
-  plan = sweep_run.Sweep(_tiny(), TEXTS, halving=2).plan()
+  sweep = sweep_run.Sweep(_tiny(), TEXTS, halving=2)
+  plan = sweep_plan.describe(sweep)
   assert "8 members in 2 groups (map over members" in plan
+  # Three of each group; of what is left of them after three rungs two each.
+  assert "at most 16 programs to compile" in plan
+  for member in sweep.members:
+    assert plan.splitlines().count(f"  {member.name}") == 1
   assert "after 3 steps the best 4 members go on" in plan
   lines = [line for line in plan.splitlines() if line.startswith("group")]
   assert len(lines) == 2 and "group 1: 4 members, 20 steps; state" in lines[1]
@@ -394,9 +565,12 @@ def test_the_command(tmp_path):
     "--sweep=seed=0,1", f"--workdir={tmp_path / 'run'}",
     "--config.eval_every=2", "--config.data.device_bytes=0",
   ]  # fmt: skip
-  result = binaries.run("sweep", *flags, "--dry_run")
+  new = "--config.judge_epochs=1"  # Of which there is no judge in the cache.
+  result = binaries.run("sweep", *flags, "--dry_run", new)
   assert result.returncode == 0, result.stderr
   assert "2 members in 1 group" in result.stdout
+  assert "; 3 programs to compile" in result.stdout
+  assert "judge" not in result.stdout
   assert not (tmp_path / "run").exists()
   result = binaries.run("sweep", *flags, "--together=vmap")
   assert result.returncode == 0, result.stderr

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 AXIS = "devices"
 KINDS = ("none", "pmap", "mesh")
@@ -159,8 +160,6 @@ class Layout(NamedTuple):
         leaf = leaf.reshape(-1, *leaf.shape[2:])
       if jax.process_count() == 1:
         return leaf
-      from jax.experimental import multihost_utils
-
       return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
 
     return jax.tree.map(one, tree)
@@ -218,43 +217,19 @@ def from_main(tree: Any) -> Any:
   """The tree of process 0, in every process; shapes are the same in all."""
   if jax.process_count() == 1:
     return tree
-  from jax.experimental import multihost_utils
-
   return multihost_utils.broadcast_one_to_all(tree)
 
 
-class MainProcessError(ValueError):
-  """Process 0 failed in what the others wait for."""
-
-
 def on_main(function: Callable[[], Any]) -> Any:
-  """Calls a function in process 0 alone; the others wait, and fail with it.
-
-  Returns:
-    What it returns; None in other processes.
-
-  Raises:
-    MainProcessError: in other processes, where it raised anything.
-  """
-  result = failure = None
-  if is_main():
-    try:
-      result = function()
-    except Exception as error:  # Told of below, when all know of it.
-      failure = error
-  if from_main(np.asarray(failure is not None)) and not is_main():
-    raise MainProcessError("process 0 ended with an error, which it tells")
-  if failure is not None:
-    raise failure
-  return result
+  """What a function returns in process 0, which alone calls it; else None."""
+  return function() if is_main() else None
 
 
 def meet() -> None:
-  """Connects all processes while they are together, as they start.
+  """Connects all processes as they start.
 
   Collectives of CPUs connect at the first use of a group of devices, and give
-  up after 30 s: a process that comes later, since it had work of its own, would
-  find that the others have ended.
+  up after 30 s, as a process that had work of its own first would find.
   """
   if jax.process_count() == 1:
     return
@@ -269,6 +244,4 @@ def meet() -> None:
 def wait_for_all(name: str) -> None:
   """Returns when every process has come here."""
   if jax.process_count() > 1:
-    from jax.experimental import multihost_utils
-
     multihost_utils.sync_global_devices(name)
