@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments import build, inputs, loop
-from experiments.bench import machine
-from experiments.configs import mnist_time_published
+from experiments.bench import machine, vdib
+from experiments.configs import mnist_time_published, smoke
 from timedecode.datasets import sources
 
 
@@ -50,3 +51,23 @@ def test_published_training_step():
   least = hidden + readout + decoder
   found = machine.product_flops(jaxpr.jaxpr)
   assert least < found < 1.05 * least  # Temporal kernels are the rest.
+
+
+def test_the_way_of_one_example():
+  """What `decode_one` times is the model's own output for that example."""
+  config = smoke.get_config()
+  built = build.build(config, config.view)
+  params = build.init_state(config, built).params
+  source = inputs.load(config)
+  one, key = sources.gather(source.rows("train"), slice(1)), jax.random.key(3)
+  found = vdib.decode_one(built, source, params)(one, key)
+  coding, sampling = jax.random.split(key)
+  batch = source.decode(one, coding[None])
+  steps, count = len(batch.inputs), built.model.encoder.num_readout
+  sample = built.model.encoder.run(
+    params.encoder, batch.inputs[:, 0],
+    jax.random.uniform(sampling, (steps, count)),
+  )  # fmt: skip
+  right, _ = built.model.outputs(params, sample, batch.targets[0])
+  np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-6)
+  assert np.std(found) > 0
