@@ -5,8 +5,9 @@
 
 Two bounds, measured in the same run: the step's matrix products at the rate of
 a square product of 2,048, and its least traffic for weights, gradients and
-Adam's moments at the bandwidth of a scaled sum over long vectors. Then the way of one example, from the host's row
-through coding, sampling and decoding to the output on the host. Prints JSON.
+Adam's moments at the bandwidth of a scaled sum over long vectors. Then the way
+of one example, from the host's row through coding, sampling and decoding to the
+output on the host. Prints JSON.
 """
 
 import json
