@@ -137,14 +137,14 @@ def chosen(workload, names: list[str], device: str, precision: str):
   return specs
 
 
-def _built(workers, together: bool):
-  """Those that are ready: built all at once, or one after the other."""
+def _built(workers):
+  """Those that are ready: built one after the other, as tuners need."""
   ready = []
   for worker in workers:
     worker.say("build")
-    if not together and worker.ready():
+    if worker.ready():
       ready.append(worker)
-  return [worker for worker in workers if worker.ready()] if together else ready
+  return ready
 
 
 def _turns(ready, rounds, steps):
@@ -173,7 +173,7 @@ def measure(
     right = [worker for worker in workers if "reason" not in worker.row]
     groups = [[w] for w in right] if array > ALONE_BYTES else [right]
     for group in groups:
-      _turns(_built(group, together), rounds, steps)
+      _turns(_built(group), rounds, steps)
       if array > ALONE_BYTES:
         group[0].close()
   finally:
