@@ -234,7 +234,8 @@ def make_encoder(
     if not remat_every or len(inputs) <= remat_every:
       return run_whole(params, inputs, uniforms, state, sampler)
     if glm_recurrence.is_key(uniforms):
-      uniforms = jax.random.uniform(uniforms, (len(inputs), num_readout))
+      shape = len(inputs), num_readout
+      uniforms = glm_recurrence.draw_uniforms(uniforms, shape)
     return _run_in_pieces(
       run_whole, remat_every, params, inputs, uniforms, state, sampler
     )

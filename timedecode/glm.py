@@ -163,7 +163,7 @@ def readout(
     return glm_recurrence.history_after(history, outputs[0]), outputs
 
   if glm_recurrence.is_key(uniforms):
-    uniforms = jax.random.uniform(uniforms, drive.shape)
+    uniforms = glm_recurrence.draw_uniforms(uniforms, drive.shape)
 
   def step(history, inputs):
     drive, uniforms = inputs

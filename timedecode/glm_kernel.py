@@ -3,7 +3,7 @@
 As `lif_kernel`, with the last L spikes of each neuron in registers. The kernel
 that draws its own uniforms runs JAX's counter-based generator, so that its
 spikes are those of ``jax.random.uniform(key, (T, N))``, bit for bit, without
-an array of uniforms.
+an array of uniforms; the backward kernel takes one.
 """
 
 import functools

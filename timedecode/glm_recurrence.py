@@ -94,6 +94,11 @@ def is_key(source: jax.Array) -> bool:
   return jnp.issubdtype(source.dtype, jax.dtypes.prng_key)
 
 
+def draw_uniforms(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """What a key stands for: float32 in [0, 1), whatever JAX's default is."""
+  return jax.random.uniform(key, shape, jnp.float32)
+
+
 def _drawn_there(source):
   """Whether a kernel can draw what ``jax.random.uniform`` would."""
   default = str(jax.random.key_impl(source)) == "threefry2x32"
@@ -114,7 +119,7 @@ def _forward(kernel, sampler):
     *given, source = arguments
     if not is_key(source):
       return told(*arguments)
-    draw = lambda *a: told(*a[:-1], jax.random.uniform(a[-1], a[0].shape))
+    draw = lambda *a: told(*a[:-1], draw_uniforms(a[-1], a[0].shape))
     if not _drawn_there(source):
       return draw(*arguments)
     return platforms.choose(drawn, draw)(*arguments)
@@ -131,7 +136,7 @@ def make_run(kernel: np.ndarray, sampler: Callable) -> Callable:
 
   Returns:
     run: of [T, N], [N], [N], [L, N] and uniforms [T, N] or a key, which stands
-    for ``jax.random.uniform(key, (T, N))``: to (spikes, logits), [T, N] each.
+    for `draw_uniforms` of it: to (spikes, logits), [T, N] each.
     T >= 1; differentiable in reverse mode, not by the uniforms; batch with
     `jax.vmap`.
   """
@@ -154,7 +159,7 @@ def make_run(kernel: np.ndarray, sampler: Callable) -> Callable:
   def run_backward(kept, cotangents):
     spikes, logits, feedback, history, source = kept
     if is_key(source):
-      uniforms = jax.random.uniform(source, logits.shape)
+      uniforms = draw_uniforms(source, logits.shape)
       none = np.zeros(source.shape, jax.dtypes.float0)
     else:
       uniforms, none = source, jnp.zeros_like(source)
@@ -164,4 +169,12 @@ def make_run(kernel: np.ndarray, sampler: Callable) -> Callable:
     return du, jnp.sum(du, axis=0), by_feedback, by_history, none
 
   run.defvjp(run_forward, run_backward)
-  return run
+
+  def cast(*arguments):
+    *given, source = arguments
+    uniforms = [] if is_key(source) else [source]
+    dtype = jnp.result_type(*given, *uniforms, jnp.float32)
+    as_one = lambda a: a if is_key(a) else a.astype(dtype)
+    return run(*map(as_one, arguments))
+
+  return cast

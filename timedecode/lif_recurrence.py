@@ -106,8 +106,9 @@ def make_run(
     leaky: which of the two neurons, see above.
 
   Returns:
-    run: current [T, ...], T >= 1, the others [...]; differentiable in reverse
-    mode once; batch with `jax.vmap`.
+    run: current [T, ...], T >= 1, the others [...], all of one type in the
+    end; differentiable in reverse mode once; batch with `jax.vmap`. ValueError
+    for T = 0.
   """
   forward = _by_platform(
     scan_forward(decay, leaky), lif_kernel.forward(decay, leaky)
@@ -133,4 +134,11 @@ def make_run(
     return backward(potential, *given)
 
   run.defvjp(run_forward, run_backward, symbolic_zeros=True)
-  return run
+
+  def checked(*arguments):
+    if not len(arguments[0]):
+      raise ValueError("current: expected [T, ...] with T >= 1, got T = 0")
+    dtype = jnp.result_type(*arguments)
+    return run(*(argument.astype(dtype) for argument in arguments))
+
+  return checked

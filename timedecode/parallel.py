@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from timedecode import platforms
+
 AXIS = "devices"
 KINDS = ("none", "pmap", "mesh")
 
@@ -115,7 +117,7 @@ class Layout(NamedTuple):
       )  # fmt: skip
     whole, split = self._sharding(), self._sharding(AXIS)
     return jax.jit(
-      step, donate_argnums=0, out_shardings=whole,
+      platforms.without_kernels(step), donate_argnums=0, out_shardings=whole,
       in_shardings=(whole, split, *[whole] * num_others),
     )  # fmt: skip
 

@@ -5,7 +5,17 @@ from collections.abc import Callable
 
 import jax
 
-_for_cuda = False
+_kernels: bool | None = None  # None: where a CUDA device is.
+
+
+@contextlib.contextmanager
+def _tracing(kernels: bool):
+  global _kernels
+  before, _kernels = _kernels, kernels
+  try:
+    yield
+  finally:
+    _kernels = before
 
 
 @contextlib.contextmanager
@@ -13,21 +23,30 @@ def tracing_for_cuda():
   """Programs that are traced in here have their CUDA kernels anywhere.
 
   For a program that is exported to CUDA from a machine without such devices;
-  elsewhere kernels are traced only where there is a device for them.
+  elsewhere kernels are traced only where there is a device for them. What was
+  traced before is forgotten, as it has none.
   """
-  global _for_cuda
-  before, _for_cuda = _for_cuda, True
-  try:
+  jax.clear_caches()
+  with _tracing(True):
     yield
-  finally:
-    _for_cuda = before
+
+
+def without_kernels(function: Callable) -> Callable:
+  """`function`, traced without kernels: compilers can't partition these."""
+
+  def wrapped(*arguments):
+    with _tracing(False):
+      return function(*arguments)
+
+  return wrapped
 
 
 def choose(cuda: Callable, default: Callable) -> Callable:
   """The same function of arrays, by `cuda` on CUDA devices."""
 
   def chosen(*arguments):
-    if not (_for_cuda or jax.default_backend() == "gpu"):
+    here = jax.default_backend() == "gpu" if _kernels is None else _kernels
+    if not here:
       return default(*arguments)
     return jax.lax.platform_dependent(*arguments, cuda=cuda, default=default)
 

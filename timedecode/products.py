@@ -5,11 +5,14 @@
 On CPU XLA's library multiplies long arrays with weights that lie so at the
 rate of square products, and sums the weights' gradient faster in two halves
 than in one piece: together 12 % of the training step of a network 700-256-20
-over 100 steps of 128 examples on two cores.
+over 100 steps of 128 examples on two cores. Give it a whole batch: mapped over
+examples it would keep a gradient of the weights for each of them.
 """
 
 import jax
 import jax.numpy as jnp
+
+from timedecode import platforms
 
 _HALVES = 2
 
@@ -48,15 +51,24 @@ def _forward(weights, train):
   return over_train(weights, train), (weights, train)
 
 
+def _in_one(errors, inputs):
+  return _contract(errors, inputs, 0, 0)
+
+
+def _in_halves(errors, inputs):
+  if len(inputs) % _HALVES:
+    return _in_one(errors, inputs)
+  halves = lambda a: a.reshape(_HALVES, -1, a.shape[-1])
+  both = jnp.einsum("hro,hri->hoi", halves(errors), halves(inputs))
+  return jnp.sum(both, axis=0)
+
+
 def _backward(kept, cotangent):
   weights, train = kept
   errors, inputs = _rows(cotangent), _rows(train)
   by_train = _contract(errors, weights, 1, 0).reshape(train.shape)
-  if len(inputs) % _HALVES:
-    return _contract(errors, inputs, 0, 0), by_train
-  halves = lambda a: a.reshape(_HALVES, -1, a.shape[-1])
-  by_weights = jnp.einsum("hro,hri->hoi", halves(errors), halves(inputs))
-  return jnp.sum(by_weights, axis=0), by_train
+  by_weights = platforms.choose(cuda=_in_one, default=_in_halves)
+  return by_weights(errors, inputs), by_train
 
 
 over_train.defvjp(_forward, _backward)
