@@ -165,3 +165,14 @@ def test_what_does_not_fit_a_cpu_is_left_out():
   largest = workloads.Workload("x", "layer", 10_000, 10_000, (10_000,))
   assert "needs about 40000 GB" in benchmark._too_large(largest, "cpu")
   assert benchmark._too_large(largest, "cuda") is None
+
+
+def test_a_long_train_in_a_tenth_of_the_memory():
+  """Temporary memory of the compiled steps of (b), which are not run."""
+  size = workloads.named("b", False)[0]
+  given, module = workloads.arrays(size), contestants.module("timedecode")
+  fused, recomputed = (
+    module.build(size, given, variant, "cpu").compiled_bytes
+    for variant in ("fused", "recomputed")
+  )
+  assert 0 < recomputed <= fused / 10

@@ -71,6 +71,20 @@ def test_the_kernels_are_those_of_autodiff(name, size):
   _close(found, want(cotangents)[:1])
 
 
+def test_the_backward_kernel_of_a_batch():
+  """Three examples with one set of weights are one grid."""
+  sampler = SAMPLERS["straight_through"]
+  (drive, bias, feedback, history, uniforms), cotangents = _problem(7, 40)
+  given = bias, feedback, history, uniforms
+  drives = jnp.stack([drive, -drive, drive / 2])
+  run = jax.vmap(_reference(sampler), (0, None, None, None, None))
+  (_, logits), want = jax.vjp(lambda drives: run(drives, *given), drives)
+  every = [jnp.stack([c, c / 2, -c]) for c in cotangents]
+  back = glm_kernel.backward(KERNEL, sampler, TILING, True)
+  mapped = jax.vmap(back, (0, None, None, 0, 0))
+  _close(mapped(logits, feedback, uniforms, *every), want(tuple(every)))
+
+
 @pytest.mark.parametrize("size", [(1, 3), (7, 40), (30, 256)])
 def test_the_kernel_draws_the_uniforms_of_jax(size):
   """Spikes bit for bit, one key and a batch of them."""
@@ -121,6 +135,16 @@ def test_gpus_get_two_kernels(name):
   given = jnp.stack([arguments[0]] * 4), *arguments[1:]
   assert kernels.count(gradient, "cuda", *given) == 2
   assert kernels.count(gradient, "cpu", *given) == 0
+
+
+def test_a_key_stands_for_the_same_where_64_bits_are_the_default():
+  (drive, bias, feedback, history, _), _ = _problem(12, 20)
+  run = glm_recurrence.make_run(KERNEL, glm.bernoulli)
+  given, key = (drive, bias, feedback, history), jax.random.key(3)
+  wanted = run(*given, key)[0]
+  with jax.enable_x64(True):
+    found = run(*given, key)[0]
+  np.testing.assert_array_equal(found, wanted)
 
 
 def test_gpus_get_one_kernel_that_draws():

@@ -6,7 +6,7 @@ import kernels
 import numpy as np
 import pytest
 
-from timedecode import lif_kernel, lif_recurrence, neurons, surrogate
+from timedecode import lif_kernel, lif_recurrence, neurons, platforms, surrogate
 
 DECAY = 0.65
 NEURONS = {False: neurons.lif, True: neurons.leaky}
@@ -147,3 +147,34 @@ def test_gpus_get_two_kernels(name, leaky):
 
   assert kernels.count(jax.grad(loss), "cuda", current) == 2
   assert kernels.count(jax.grad(loss), "cpu", current) == 0
+
+
+def test_arrays_of_two_types_are_one():
+  """bfloat16 currents with a float32 state: all in float32."""
+  run = lif_recurrence.make_run(surrogate.get("triangular"), DECAY, True)
+  (current, *rest), (cotangent, _, _) = _problem(6, (9,))
+  half = current.astype(jnp.bfloat16)
+  found, back = jax.vjp(lambda current: run(current, *rest)[0], half)
+  wanted = run(half.astype(jnp.float32), *rest)[0]
+  assert found.dtype == jnp.float32
+  np.testing.assert_array_equal(found, wanted)
+  assert back(cotangent)[0].dtype == jnp.bfloat16
+
+
+def test_a_train_without_steps_is_refused():
+  run = lif_recurrence.make_run(surrogate.get("triangular"), DECAY, True)
+  with pytest.raises(
+    ValueError, match=r"current: expected .*T >= 1, got T = 0"
+  ):
+    run(jnp.zeros((0, 3)), *[jnp.zeros(3)] * 3)
+
+
+def test_what_a_compiler_partitions_has_no_kernels():
+  """And what was traced before without them has them when it is exported."""
+  run = lif_recurrence.make_run(surrogate.get("triangular"), DECAY, True)
+  state = [jnp.zeros(3)] * 3
+  traced = jax.jit(lambda current: run(current, *state)[0])
+  traced(jnp.ones((4, 3)))
+  assert kernels.count(traced, "cuda", jnp.ones((4, 3))) == 1
+  plain = platforms.without_kernels(lambda current: run(current, *state)[0])
+  assert kernels.count(plain, "cuda", jnp.ones((4, 3))) == 0
