@@ -57,7 +57,7 @@ def start(name, folder, port, index, *fields):
   )  # fmt: skip
 
 
-def ends(both, seconds=200):
+def ends(both, seconds=400):
   """Codes of processes that end in this time, and what they told."""
   codes = [process.wait(timeout=seconds) for process in both]
   return codes, [told(process) for process in both]
