@@ -95,7 +95,7 @@ def _too_large(workload, device: str) -> str | None:
   """Why a workload isn't run at all."""
   if device == "cuda":
     return None
-  needed = 10 * 4 * workload.num_steps * workload.batch * max(workload.widths)
+  needed = 16 * 4 * workload.num_steps * workload.batch * max(workload.widths)
   try:
     text = pathlib.Path("/proc/meminfo").read_text()
     free = 1024 * int(text.split("MemAvailable:")[1].split()[0])

@@ -163,7 +163,7 @@ def test_ratios_and_shares_of_a_table():
 
 def test_what_does_not_fit_a_cpu_is_left_out():
   largest = workloads.Workload("x", "layer", 10_000, 10_000, (10_000,))
-  assert "needs about 40000 GB" in benchmark._too_large(largest, "cpu")
+  assert "needs about 64000 GB" in benchmark._too_large(largest, "cpu")
   assert benchmark._too_large(largest, "cuda") is None
 
 
