@@ -15,7 +15,8 @@ see `microscope_own`.
   information  the bound on I(x -> y) by step and neuron, with priors fitted to
                the training spikes
   structure    times, intervals, variability, correlations, selectivity, t-SNE
-  fields       weights of hidden neurons, input before spikes of the readout
+  fields       weights of hidden neurons, input before spikes of theirs and of
+               the readout's
   cost         synaptic operations against an ANN of the same size
 
 Writes microscope.json, pictures, and microscope.html, which needs nothing else.
@@ -31,6 +32,7 @@ from experiments import (
   build,
   evaluate,
   inputs,
+  microscope_fields,
   microscope_figures,
   microscope_look,
   microscope_own,
@@ -46,7 +48,7 @@ def draw(found: dict, arrays: dict, folder: pathlib.Path, title: str) -> dict:
     "timing": microscope_figures.timing(found, title),
     "anytime": microscope_figures.anytime(found, title),
     "structure": microscope_figures.structure(found, arrays, title),
-    "fields": microscope_figures.fields(arrays, title),
+    "fields": microscope_fields.draw(arrays, title),
   }
   paths = {}
   for name, figure in figures.items():
@@ -112,6 +114,9 @@ def main(argv):
       "expected --workdir=DIR, or --encoder=MODULE:FUNCTION with"
       " --output=FOLDER, and no other arguments"
     )
+  for name in ("view", "examples"):
+    if own and values[name].present:
+      raise app.UsageError(f"--{name}: is of a run, not of --encoder")
   folder = pathlib.Path(values.output or pathlib.Path(place) / "microscope")
   try:
     if own:

@@ -66,8 +66,8 @@ def _shares(axis, found) -> None:
     axis.set_axis_off()
     return
   names = f"counts in {share['windows']} windows", "counts of the train"
-  bits = [share[n]["bits"] for n in ("intact", "counts")]
-  errors = [1.96 * share[n]["standard_error"] for n in ("intact", "counts")]
+  bits = [share[n]["bits"] for n in ("timed", "counts")]
+  errors = [1.96 * share[n]["standard_error"] for n in ("timed", "counts")]
   axis.bar(names, bits, yerr=errors, color=plots.COLOURS[:2], capsize=4)
   axis.set(ylabel="bits of the label, by probes")
   axis.set_title(
@@ -96,6 +96,10 @@ def anytime(found: dict, title: str) -> Figure:
   left.set(ylabel=found["metric"].replace("_", " "), ylim=(0, 1))
   left.set_title("dotted lines: 90 % of the end", fontsize="medium")
   middle.set(ylabel="distortion (nats per example)")
+  middle.axhline(
+    found["constant_distortion"], color="0.35", lw=1, ls="--",
+    label="best answer without spikes",
+  )  # fmt: skip
   for index, (name, entry) in enumerate(found["information"].items()):
     right.plot(
       np.arange(1, len(entry["per_step"]) + 1), entry["per_step"],
@@ -216,35 +220,3 @@ def _embedding(axis, found, arrays) -> None:
   axis.set_title(
     f"t-SNE of trains; silhouettes:\n{', '.join(scores)}", fontsize="medium"
   )
-
-
-def fields(arrays: dict, title: str) -> Figure | None:
-  """Weights of hidden neurons, and input before spikes of the readout.
-
-  None where the input is no picture.
-  """
-  shape = arrays["input_shape"]
-  if len(shape) != 2 or not arrays["averages"].size:
-    return None
-  weights, averages = arrays["weights"], arrays["averages"]
-  lags, count = arrays["lags"], min(10, len(weights))
-  neurons = min(4, len(averages))
-  lines = neurons + (count > 0)
-  figure = Figure((11.0, 0.8 + 1.15 * lines), layout="constrained")
-  axes = figure.subplots(lines, max(count, len(lags)), squeeze=False)
-  for axis in axes.ravel():
-    axis.set(xticks=[], yticks=[])
-    axis.set_frame_on(False)
-  rows = [("weights of\nhidden neurons", weights[:count])] if count else []
-  rows += [
-    (f"before spikes of\nreadout {n}", averages[n]) for n in range(neurons)
-  ]
-  for line, (name, images) in zip(axes, rows, strict=True):
-    most = np.abs(np.nan_to_num(images)).max() or 1.0
-    for axis, image in zip(line, images, strict=False):
-      axis.imshow(image.reshape(shape), cmap="RdBu_r", vmin=-most, vmax=most)
-    line[0].set_ylabel(name, rotation=0, ha="right", va="center")
-  for axis, lag in zip(axes[-neurons], lags, strict=False):
-    axis.set_title(f"{lag} steps before", fontsize="small")
-  figure.suptitle(title, fontsize="medium")
-  return figure

@@ -4,21 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import embedding, priors
+from experiments import embedding, microscope_fields, priors
 from experiments import microscope_measure as measure
 from experiments.microscope_decoding import Decoding
 from experiments.microscope_subject import Subject
 from timedecode import (
   information,
   intervals,
-  receptive_fields,
   spike_statistics,
   timing,
 )
 from timedecode import priors as priors_lib
 
 PRIOR_STEPS = 400
-LAGS = (0, 1, 2, 3, 5, 7, 10)
 
 
 def decode(subject: Subject) -> dict:
@@ -40,7 +38,7 @@ def decode(subject: Subject) -> dict:
       "prefixes": measure.anytime(decoding, prefixes, test),
     },
     "constant_distortion": float(subject.without.mean()),
-    "distortion_share": distortion_share(
+    "distortion_share": None if _all_alike(test.spikes) else distortion_share(
       subject.without, counts.judged(by_counts)[0],
       decoding.judged(by_trains)[0],
     ),
@@ -50,6 +48,11 @@ def decode(subject: Subject) -> dict:
     for name, points in found["anytime"].items()
   }
   return found
+
+
+def _all_alike(spikes: np.ndarray) -> bool:
+  """Whether no example differs: whatever a decoder gains, it isn't by them."""
+  return bool((spikes == spikes[:1]).all())
 
 
 def _num_steps(subject: Subject) -> int:
@@ -66,12 +69,12 @@ def distortion_share(
       spikes, and of decoders of counts and of whole trains.
 
   Returns:
-    `share` and its 95 % interval, `low` and `high`; None where trains gain
-    nothing.
+    `share` and its 95 % interval, `low` and `high`; None unless the interval
+    of what trains gain is above 0.
   """
   gain, lost = without - trains, counts - trains
   ends = intervals.of_ratio(lost, gain)
-  if gain.mean() <= 0 or ends is None:
+  if intervals.of_mean(gain)[0] <= 0 or ends is None:
     return None
   share = float(lost.mean() / gain.mean())
   return {"share": share, "low": ends[0], "high": ends[1]}
@@ -127,7 +130,8 @@ def share_of_times(subject: Subject) -> dict:
   )
   plain = lambda p: p and {k: v for k, v in p._asdict().items() if k != "gains"}
   return found._asdict() | {
-    "intact": plain(found.intact), "counts": plain(found.counts)
+    "intact": plain(found.intact), "timed": plain(found.timed),
+    "counts": plain(found.counts),
   }  # fmt: skip
 
 
@@ -137,16 +141,6 @@ def _plain(values: np.ndarray | None) -> list | None:
     return None
   told = np.round(values.astype(float), 4).astype(object)
   return np.where(np.isfinite(values), told, None).tolist()
-
-
-def _averages(test) -> tuple[np.ndarray, list[int]]:
-  """Input before spikes, [N, L, D], and the L lags."""
-  lags = [lag for lag in LAGS if lag < test.inputs.shape[1]]
-  if not test.inputs.shape[2]:
-    return np.zeros((0, len(lags), 0)), lags
-  return receptive_fields.spike_triggered_average(
-    test.inputs, test.spikes, lags
-  ), lags
 
 
 def _embed(test) -> tuple[dict | None, np.ndarray | None]:
@@ -161,6 +155,7 @@ def _embed(test) -> tuple[dict | None, np.ndarray | None]:
 def look(subject: Subject) -> tuple[dict, dict]:
   """(figures for JSON, arrays for pictures)."""
   test, spent = subject.test, subject.cost
+  averages = microscope_fields.averages(subject)
   bits, bits_map = bounds(subject)
   statistics = spike_statistics.measure(test.spikes, test.labels)
   trials = None
@@ -178,17 +173,18 @@ def look(subject: Subject) -> tuple[dict, dict]:
       k: _plain(v) for k, v in trials._asdict().items()
     },
     "information_map_bits": _plain(bits_map),
+    "fields": microscope_fields.figures(subject, averages),
     "cost": spent and {
       k: v.tolist() for k, v in spent._asdict().items()
     } | {"energy_pj_estimate": spent.energy_pj()},
     **decode(subject),
   }  # fmt: skip
-  averages, lags = _averages(test)
   arrays = {
     "information_bits": bits_map, "statistics": statistics,
     "trial_statistics": trials,
     "embedding": embedded, "spikes": test.spikes, "labels": test.labels,
     "input_shape": subject.input_shape, "weights": subject.weights,
-    "averages": averages, "lags": lags,
+    "shown": subject.shown, "averages": averages,
   }  # fmt: skip
+  found["fields_not_drawn"] = microscope_fields.none_drawn(arrays)
   return found, arrays

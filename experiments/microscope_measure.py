@@ -39,8 +39,8 @@ def curves(
 
 
 def random_prefix(spikes: jax.Array, key: jax.Array) -> jax.Array:
-  """The first 1 .. T steps, as many as chance says, and silence."""
-  count = jax.random.randint(key, (), 1, len(spikes) + 1)
+  """The first 0 .. T steps, as many as chance says, and silence."""
+  count = jax.random.randint(key, (), 0, len(spikes) + 1)
   return channel.prefix(spikes, key, count)
 
 
@@ -61,12 +61,13 @@ def anytime(
 
 
 def latency(points: list[dict], count: int, share: float = 0.9) -> dict | None:
-  """The first point with `share` of the final accuracy.
+  """The first point with a step or more and `share` of the final accuracy.
 
-  None where what all steps gain over none can't be told from 0.
+  None where what all steps gain over none can't be told from 0. No steps are
+  never the answer, also where chance alone is right so often.
 
   Args:
-    points: of `anytime`.
+    points: of `anytime`, the first of no steps.
     count: examples.
     share: of the final accuracy.
   """
@@ -74,7 +75,7 @@ def latency(points: list[dict], count: int, share: float = 0.9) -> dict | None:
   if intervals.of_difference(*ends, count, count)[0] <= 0:
     return None
   wanted = share * ends[0]
-  found = next(p for p in points if p["accuracy"] >= wanted)
+  found = next(p for p in points[1:] if p["accuracy"] >= wanted)
   return {"steps": found["steps"], "spikes": found["spikes"]}
 
 

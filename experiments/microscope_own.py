@@ -18,8 +18,8 @@ from experiments import constant
 from experiments import trains as trains_lib
 from experiments.inputs import Task
 from experiments.microscope_decoding import Decoder
-from experiments.microscope_subject import TRIALS, Subject
-from timedecode import arrays, bottleneck, decoder, readout
+from experiments.microscope_subject import TRIALS, Subject, most_active
+from timedecode import arrays, bottleneck, decoder, readout, timing
 
 WIDTH = 128  # Of the decoder.
 
@@ -29,6 +29,7 @@ def recorded(
   labels: np.ndarray,
   inputs: np.ndarray | None = None,
   logits: np.ndarray | None = None,
+  hidden: np.ndarray | None = None,
 ) -> trains_lib.Trains:
   """Trains of any origin.
 
@@ -38,6 +39,7 @@ def recorded(
     inputs: x, [M, T, ...]; None: what neurons see isn't shown.
     logits: of P(y_t = 1 | x^t, y^{t-1}), [M, T, N]; None: the information
       bound isn't shown.
+    hidden: spikes of a hidden layer, [M, T, H], for what its neurons see.
 
   Raises:
     ValueError: shapes and values that these are not.
@@ -51,19 +53,25 @@ def recorded(
         f"logits: expected the shape of spikes {spikes.shape}, got"
         f" {logits.shape}"
       )
-  seen = np.zeros((*spikes.shape[:2], 0), np.float32)
-  if inputs is not None:
-    if np.shape(inputs)[:2] != spikes.shape[:2]:
-      raise ValueError(
-        f"inputs: expected [{spikes.shape[0]}, {spikes.shape[1]}, ...] as"
-        f" spikes, got shape {np.shape(inputs)}"
-      )
-    flat = np.reshape(inputs, (*spikes.shape[:2], -1))
-    seen = arrays.real("inputs", flat, "M T D")
+  seen, inner = _flat("inputs", inputs, spikes), _flat("hidden", hidden, spikes)
+  if inner.size:
+    inner = arrays.spikes("hidden", inner)
   return trains_lib.Trains(
-    seen, seen[..., :0], np.zeros((len(labels), 0)), spikes, logits, labels,
-    labels,
-  )  # fmt: skip
+    seen, inner, np.zeros((len(labels), 0)), spikes, logits, labels, labels
+  )
+
+
+def _flat(name: str, values, spikes: np.ndarray) -> np.ndarray:
+  """[M, T, ...] as [M, T, D]; D = 0 where there is none."""
+  if values is None:
+    return np.zeros((*spikes.shape[:2], 0), np.float32)
+  if np.shape(values)[:2] != spikes.shape[:2]:
+    raise ValueError(
+      f"{name}: expected [{spikes.shape[0]}, {spikes.shape[1]}, ...] as"
+      f" spikes, got shape {np.shape(values)}"
+    )
+  flat = np.reshape(values, (*spikes.shape[:2], -1))
+  return arrays.real(name, flat, "M T D")
 
 
 def record(
@@ -72,16 +80,19 @@ def record(
   inputs: np.ndarray,
   labels: np.ndarray,
   seed: int = 0,
+  hidden: bool = False,
 ) -> trains_lib.Trains:
   """Trains that an encoder draws, one per example.
 
   Args:
     sample: ``(params, inputs [T, ...], key)``, in JAX, of one example, to what
-      has `spikes` [T, N] and perhaps `logits` [T, N], as `encoder.Sample`.
+      has `spikes` [T, N] and perhaps `logits` [T, N] and `hidden`, a tuple of
+      layers' spikes [T, ...], as `encoder.Sample`.
     params: its first argument.
     inputs: x, [M, T, ...].
     labels: whole numbers >= 0, [M].
     seed: of the keys.
+    hidden: whether spikes of the first hidden layer are kept.
 
   Raises:
     ValueError: what it returns is no such thing.
@@ -94,7 +105,9 @@ def record(
         "sample: expected something with spikes [T, N], got"
         f" {type(found).__name__}"
       )
-    return found.spikes, getattr(found, "logits", None)
+    layers = hidden and getattr(found, "hidden", ())
+    logits = getattr(found, "logits", None)
+    return found.spikes, logits, layers[0] if layers else None
 
   inputs = np.asarray(inputs)
   if inputs.ndim < 2 or not inputs.size:
@@ -107,8 +120,8 @@ def record(
     at = np.arange(start, start + trains_lib.AT_ONCE) % len(inputs)
     parts.append(jax.tree.map(np.asarray, many(inputs[at], keys[at])))
   join = lambda *some: np.concatenate(some)[: len(inputs)]
-  spikes, logits = jax.tree.map(join, *parts)
-  return recorded(spikes, labels, inputs, logits)
+  spikes, logits, inner = jax.tree.map(join, *parts)
+  return recorded(spikes, labels, inputs, logits, inner)
 
 
 def _check_together(train, test, trials) -> None:
@@ -119,8 +132,8 @@ def _check_together(train, test, trials) -> None:
       f"test: expected trains of {train.spikes.shape[1:]} steps and neurons as"
       f" train, got {test.spikes.shape[1:]}"
     )
-  for what, trains in (("train", train), ("test", test)):
-    arrays.at_least(what, trains.labels, 2, "examples")
+  arrays.at_least("train", train.labels, timing.LEAST, "examples")
+  arrays.at_least("test", test.labels, 2, "examples")
   if trials is not None:
     trials = arrays.spikes("trials", trials, "M S T N")
     if [len(trials), *trials.shape[2:]] != [count, *sizes]:
@@ -144,10 +157,12 @@ def of_trains(
     test: other examples, which the figures are of.
     name: in the title.
     trials: other samples of y of the test examples, [M, S, T, N], S >= 2.
-    input_shape: (height, width) of one step of the inputs, if it is a picture.
+    input_shape: of one step of the inputs; fields are drawn of pictures,
+      (height, width), and of events, (height, width, 2), OFF first.
 
   Raises:
-    ValueError: trains that don't go together.
+    ValueError: trains that don't go together, fewer than four to fit or two
+      to look at.
   """
   _check_together(train, test, trials)
   shape = test.spikes.shape
@@ -163,6 +178,7 @@ def of_trains(
     train, test, trials, Decoder(ann.init, ann.apply, loss, None),
     readout.whole_train, None, constant.distortions(task, *answers),
     float(rate), min(10, max(1, shape[1] - 1)), input_shape=input_shape,
+    shown=most_active(test.hidden),
   )  # fmt: skip
 
 
@@ -186,11 +202,11 @@ def of_encoder(
   """
   fitted = record(sample, params, *train, seed)
   shown, *others = (
-    record(sample, params, *test, seed + 1 + n) for n in range(TRIALS + 1)
+    record(sample, params, *test, seed + 1 + n, hidden=not n)
+    for n in range(TRIALS + 1)
   )
-  step = np.shape(test[0])[2:]
   trials = np.stack([trains.spikes for trains in others], 1)
-  return of_trains(fitted, shown, name, trials, step if len(step) == 2 else ())
+  return of_trains(fitted, shown, name, trials, np.shape(test[0])[2:])
 
 
 def load(place: str) -> Subject:

@@ -23,8 +23,9 @@ CAPTIONS = {
     " when the mean of their example over samples of y is taken off."
   ),
   "fields": (
-    "Weights of the hidden neurons that fire most; the mean input before spikes"
-    " of readout neurons, less the mean of all examples at the same steps."
+    "Weights of the hidden neurons that fire most, where they are known; the"
+    " mean input before their spikes and before those of readout neurons, less"
+    " the mean of all examples at the same steps."
   ),
 }
 
@@ -44,21 +45,44 @@ def statements(found: dict) -> list[str]:
     f" {_interval(retrained['counts'])} from counts,"
     f" {_interval(retrained['trains'])} from whole trains.",
   ]
-  if share := found["distortion_share"]:
-    said.append(
-      "Of the distortion that retrained decoders take away,"
-      f" {100 * share['share']:.0f} % ({100 * share['low']:.0f} to"
-      f" {100 * share['high']:.0f} %) need spike times"
-      f" ({found['constant_distortion']:.1f} nats without spikes,"
-      f" {retrained['counts']['distortion']:.1f} from counts,"
-      f" {retrained['trains']['distortion']:.1f} from trains)."
-    )
-  said += _latency(found, metric)
+  said += [_distortion(found), *_latency(found, metric)]
   said += _bits(found["information"])
   if found["metric"] == "accuracy":  # Pixels would count what they share.
     taken = constant.taken(found["constant_distortion"], intact["distortion"])
     said.append(f"Of the label the decoder takes {taken:.2f} bits per example.")
-  return [*said, *_cost(found)]
+  return [*said, *_fields(found), _cost(found)]
+
+
+def _distortion(found: dict) -> str:
+  """The share of the distortion that times take away, if any is taken."""
+  share, retrained = found["distortion_share"], found["retrained"]
+  nats = (
+    f"({found['constant_distortion']:.1f} nats without spikes,"
+    f" {retrained['counts']['distortion']:.1f} from counts,"
+    f" {retrained['trains']['distortion']:.1f} from trains)"
+  )
+  if share is None:
+    return (
+      "Retrained decoders take away no distortion that can be told from 0, so"
+      f" that no share of it needs spike times {nats}."
+    )
+  return (
+    "Of the distortion that retrained decoders take away,"
+    f" {100 * share['share']:.0f} % ({100 * share['low']:.0f} to"
+    f" {100 * share['high']:.0f} %) need spike times {nats}."
+  )
+
+
+def _fields(found: dict) -> list[str]:
+  """What of fields is not drawn."""
+  if reason := found["fields_not_drawn"]:
+    return [f"Fields: not drawn, since {reason}."]
+  if not found["fields"]["hidden"]:
+    return [
+      "Fields: of the readout alone; those of hidden neurons are drawn of runs"
+      " with dense layers and of own encoders that return hidden spikes."
+    ]
+  return []
 
 
 def _bits(information: dict) -> list[str]:
@@ -97,13 +121,16 @@ def _latency(found: dict, metric: str) -> list[str]:
   return said
 
 
-def _cost(found: dict) -> list[str]:
+def _cost(found: dict) -> str:
   """Operations, where they were counted."""
   cost = found["cost"]
   if not cost:
-    return []
+    return (
+      "Cost: not counted for encoders of one's own and for layers that aren't"
+      " dense."
+    )
   snn, ann = cost["energy_pj_estimate"]
-  return [
+  return (
     f"Cost: {sum(cost['accumulations']):,.0f} synaptic accumulations and"
     f" {sum(cost['updates']):,.0f} multiplications of traces, kernels and"
     " refractory terms per example in the encoder (the decoder is not"
@@ -111,7 +138,7 @@ def _cost(found: dict) -> list[str]:
     " ANN of the encoder's size; by 45 nm arithmetic (Horowitz 2014) an"
     f" estimate of {snn / 1e6:.2f} and {ann / 1e6:.2f} microjoules, without"
     " memory."
-  ]
+  )
 
 
 def _interval(point: dict) -> str:

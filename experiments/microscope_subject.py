@@ -14,7 +14,7 @@ from experiments.microscope_decoding import Decoder
 from timedecode import bottleneck
 
 TRIALS = 4  # Samples of y per test example, for what chance alone does.
-FIELDS = 10  # Hidden neurons whose weights are shown.
+FIELDS = 10  # Hidden neurons that are shown.
 
 
 class Subject(NamedTuple):
@@ -31,7 +31,8 @@ class Subject(NamedTuple):
     without: nats of the best answer without spikes, per test example, [M].
     prior_rate, prior_length: where priors begin, and their reach in steps.
     cost: `operations.Operations`, or None.
-    weights: of hidden neurons, [W, D].
+    weights: of the shown hidden neurons, [W, D], or of none, [0, 0].
+    shown: the neurons of `Trains.hidden` whose fields are shown, [W].
     input_shape: of one step, for pictures.
   """
 
@@ -48,15 +49,31 @@ class Subject(NamedTuple):
   prior_length: int
   cost: Any = None
   weights: np.ndarray = np.zeros((0, 0))
+  shown: np.ndarray = np.zeros(0, int)
   input_shape: tuple[int, ...] = ()
 
 
-def _weights(config, params, hidden: np.ndarray) -> np.ndarray:
-  """Of the hidden neurons that fire most, [W, D]; none of pictures' layers."""
+def _coded(config) -> str:
+  """How inputs are coded: what is decoded by counts may come in as times."""
+  if not inputs.is_coded(config):
+    return ""
+  return f" of {config.data.coding}-coded input"
+
+
+def most_active(hidden: np.ndarray) -> np.ndarray:
+  """Which neurons of [M, T, H] fire most, [W], at most `FIELDS`."""
+  return np.argsort(-hidden.sum((0, 1)), kind="stable")[:FIELDS]
+
+
+def _weights(config, params, hidden: np.ndarray):
+  """Of the hidden neurons that fire most, [W, D], and which they are, [W].
+
+  None of layers that aren't dense.
+  """
   if config.encoder.kind != "dense" or not config.encoder.hidden:
-    return np.zeros((0, 0))
-  order = np.argsort(-hidden.sum((0, 1)))[:FIELDS]
-  return np.asarray(params.encoder.hidden[0].weights)[:, order].T
+    return np.zeros((0, 0)), np.zeros(0, int)
+  order = most_active(hidden)
+  return np.asarray(params.encoder.hidden[0].weights)[:, order].T, order
 
 
 def of_run(config, run, source, judge_params, count: int) -> Subject:
@@ -83,7 +100,7 @@ def of_run(config, run, source, judge_params, count: int) -> Subject:
   shape = inputs.sensor_shape(config)
   answers = [(trains.targets, trains.labels) for trains in (train, test)]
   return Subject(
-    f"{config.name}: {finish.LABELS[run.view]},"
+    f"{config.name}: {finish.LABELS[run.view]}{_coded(config)},"
     f" {config.encoder.num_readout} readout neurons, {len(test.labels)} test"
     f" examples of {inputs.describe(config)}",
     {"metric": task.metric, "data": inputs.describe(config), "view": run.view},
@@ -95,6 +112,6 @@ def of_run(config, run, source, judge_params, count: int) -> Subject:
     built.model.view, params.decoder, constant.distortions(task, *answers),
     config.prior_rate, config.prior_length,
     measure.cost(config, built.model.encoder, params.encoder, test),
-    _weights(config, params, test.hidden),
+    *_weights(config, params, test.hidden),
     shape[:2] if shape[2:] in ((), (1,)) else shape,
   )  # fmt: skip

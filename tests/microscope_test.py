@@ -18,6 +18,7 @@ from experiments import (
   inputs,
   microscope,
   microscope_decoding,
+  microscope_figures,
   microscope_look,
   microscope_page,
   microscope_subject,
@@ -49,12 +50,17 @@ def _quick(monkeypatch):
   monkeypatch.setattr(microscope_look, "PRIOR_STEPS", 5)
 
 
+@pytest.fixture(name="subject", scope="module")
+def _subject(run):
+  return microscope_subject.of_run(*run, 120)
+
+
 @pytest.fixture(name="seen", scope="module")
-def _seen(run):
+def _seen(subject):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(microscope_decoding, "RETRAINING_STEPS", 20)
     patch.setattr(microscope_look, "PRIOR_STEPS", 5)
-    return microscope_look.look(microscope_subject.of_run(*run, 120))
+    return microscope_look.look(subject)
 
 
 def _decoding(run, trains):
@@ -136,6 +142,68 @@ def test_latency_of_a_curve_by_hand():
   assert measure.latency(little, 10_000)["steps"] == 1
 
 
+def test_no_steps_are_never_the_latency():
+  """Chance is right in half of the cases, and 90 % of the end is less."""
+  points = [
+    {"accuracy": a, "steps": s, "spikes": 2.0 * s}
+    for s, a in enumerate((0.5, 0.51, 0.55))
+  ]
+  assert measure.latency(points, 10_000) == {"steps": 1, "spikes": 2.0}
+
+
+def test_prefixes_are_of_all_lengths():
+  """0 .. T, each in a sixth of the cases."""
+  keys = jax.random.split(jax.random.key(0), 3000)
+  cut = jax.vmap(measure.random_prefix, (None, 0))(jnp.ones((5, 2)), keys)
+  assert (cut[:, :, 0] == cut[:, :, 1]).all()
+  steps = np.asarray(cut[:, :, 0]).sum(1).astype(int)
+  shares = np.bincount(steps, minlength=6) / 3000
+  np.testing.assert_allclose(shares, 1 / 6, atol=0.03)
+  assert (np.diff(np.asarray(cut[:, :, 0]), axis=1) <= 0).all()
+
+
+def test_the_picture_of_prefixes_has_what_no_spikes_give(seen):
+  figure = microscope_figures.anytime(seen[0], "a title")
+  lines = {line.get_label(): line for line in figure.axes[1].lines}
+  level = lines["best answer without spikes"].get_ydata()
+  assert list(level) == [seen[0]["constant_distortion"]] * 2
+
+
+def test_bars_are_the_probes_they_name(seen):
+  """Also where counts stand for trains: times have bits of their own."""
+  probe = lambda bits: {"bits": bits, "standard_error": 0.1}
+  share = {
+    "share": 0.0, "low": 0.0, "high": 0.2, "windows": 4, "statement": "",
+    "intact": probe(1.5), "counts": probe(1.5), "timed": probe(1.25),
+  }  # fmt: skip
+  figure = microscope_figures.timing(seen[0] | {"timing_share": share}, "")
+  axis = figure.axes[5]
+  bars = [bar.get_height() for bar in axis.patches]
+  names = [label.get_text() for label in axis.get_xticklabels()]
+  assert dict(zip(names, bars, strict=True)) == {
+    "counts in 4 windows": 1.25, "counts of the train": 1.5
+  }  # fmt: skip
+
+
+def test_titles_say_how_the_input_is_coded(run, subject):
+  """Decoding by counts or times is one thing, the input's code another."""
+  name = run[0].name
+  assert subject.title.startswith(
+    f"{name}: learned time decoding of latency-coded input, 4 readout neurons"
+  )
+
+
+def test_hidden_neurons_of_a_run_have_fields(subject, seen):
+  """Those whose weights are shown, which are their columns."""
+  found = seen[0]["fields"]
+  assert len(found["hidden"]) == len(subject.weights) == 10
+  counts = subject.test.hidden.sum((0, 1))
+  order = found["hidden_neurons"]
+  assert (np.diff(counts[order]) <= 0).all()
+  assert seen[1]["averages"]["hidden"].shape[::2] == (10, 784)
+  assert found["hidden"][0][0] > 0
+
+
 def test_the_share_of_the_distortion_by_hand():
   """Counts leave a third of what trains take off, of every example."""
   gain = np.random.default_rng(0).random(50) + 1.0
@@ -144,10 +212,20 @@ def test_the_share_of_the_distortion_by_hand():
   assert microscope_look.distortion_share(gain, gain, gain + 1) is None
 
 
-def test_intervals_are_those_of_the_examples(run, seen):
+def test_no_share_of_what_is_not_taken_away(seen):
+  """The mean gain is positive, but not by two standard errors."""
+  noise = np.random.default_rng(0).normal(size=100)
+  gain = noise - noise.mean() + 0.1
+  assert microscope_look.distortion_share(gain, gain, 0 * gain) is None
+  assert microscope_look.distortion_share(gain + 0.3, gain, 0 * gain)
+  said = microscope_page.statements(seen[0] | {"distortion_share": None})
+  (told,) = (text for text in said if "can be told from 0, so" in text)
+  assert "%" not in told and "nats without spikes" in told
+
+
+def test_intervals_are_those_of_the_examples(run, subject, seen):
   """Wilson's for the accuracy; the mean's for the distortion."""
   config, model, source, judge = run
-  subject = microscope_subject.of_run(*run, 120)
   losses, right = _decoding(run, subject.test).judged(
     model.state.params.decoder
   )
@@ -195,6 +273,7 @@ def test_any_encoder_gets_a_page_without_a_nan(run, seen, tmp_path, bias):
     found, arrays = microscope_look.look(subject)
     word = "silent" if bias < 0 else "saturated"
     assert found["timing_share"]["statement"].startswith(word)
+    assert found["distortion_share"] is None
   text = json.dumps(found, allow_nan=False)
   assert json.loads(text)["examples"] == (120 if bias is None else 60)
   paths = microscope.draw(found, arrays, tmp_path, finish.LABELS["full"])

@@ -90,8 +90,19 @@ def test_counts_stand_for_trains_where_these_overfit(monkeypatch):
     (noisy(train, 0), train), (noisy(test, 9), test), steps=200
   )
   assert found.intact is found.counts and found.share == 0.0
+  assert found.timed is not found.counts
+  assert f"{found.timed.bits:.2f} from times" in found.statement
   assert found.counts.bits > 1.0
   assert found.low == 0.0 <= found.high and "not excluded" in found.statement
+
+
+def test_four_examples_are_enough_to_ask():
+  """One is held out; of so few nothing can be told."""
+  spikes = np.random.default_rng(0).integers(0, 2, (4, 5, 2))
+  found = timing.timing_share(
+    (spikes, np.arange(4) % 2), (spikes[:2], np.arange(2)), steps=20
+  )
+  assert found.statement
 
 
 def test_weak_times_beside_counts_are_found():
@@ -221,6 +232,8 @@ def test_numbers_that_no_fit_takes(options, message):
   (None, (SPIKES[:, :3], LABELS), r"spikes of test: expected \[M, 4, 2\]"),
   ((SPIKES, LABELS[None]), None, r"labels of train: .* got shape \(1, 5\)"),
   ((SPIKES + np.inf, LABELS), None, "spikes of train: expected finite"),
+  ((SPIKES[:3], LABELS[:3]), None, "^train: expected at least 4 ex.* 3$"),
+  (None, (SPIKES[:1], LABELS[:1]), "^test: expected at least 2 ex.* 1$"),
 ])  # fmt: skip
 def test_trains_that_have_no_timing(train, test, message):
   good = SPIKES, LABELS

@@ -6,7 +6,8 @@ neurons, whose terms say when and by whom something of x is told:
   i_t,n = E[ KL( P(y_t,n | x^t, y^{t-1}) || q(y_t,n | y^{t-1}) ) ]        (1)
 
 At the true marginal q the sum over t and n of (1) is I(x -> y) for readout
-neurons that are independent given the past; another prior adds its distance.
+neurons that are independent given y^{t-1} alone, x averaged out, and more for
+others; another prior adds its distance.
 Where all trains can be enumerated the value itself is known, step by step, for
 inputs that don't depend on the outputs:
 
@@ -30,6 +31,9 @@ MOST_VALUES = 1 << 24  # Logits of an enumeration, 134 MB.
 
 class InformationMap(NamedTuple):
   """Means over trains, in bits.
+
+  Every term is a divergence: with a fitted prior the total is never below 0,
+  also where nothing is told, and its standard error omits that of the fit.
 
   Attributes:
     bits: (1), [T, N].

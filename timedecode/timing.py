@@ -17,6 +17,7 @@ import numpy as np
 from timedecode import arrays, intervals, probe
 
 WINDOWS = (2, 4, 8)
+LEAST = 4  # Fitting examples: one of them, at least, is held out.
 
 
 class TimingShare(NamedTuple):
@@ -29,8 +30,10 @@ class TimingShare(NamedTuple):
       probe would find is not in it.
     intact: `probe.Probe` of what stands for whole trains; None where no spikes
       vary.
+    timed: the best `probe.Probe` of times, which is `intact` unless counts
+      stand for it; None likewise.
     counts: `probe.Probe` of counts; None likewise.
-    windows: in how many the best probe of times counts spikes, or None.
+    windows: in how many `timed` counts spikes, or None.
     statement: in words.
   """
 
@@ -38,6 +41,7 @@ class TimingShare(NamedTuple):
   low: float | None
   high: float | None
   intact: probe.Probe | None
+  timed: probe.Probe | None
   counts: probe.Probe | None
   windows: int | None
   statement: str
@@ -85,17 +89,18 @@ def _no_answer(spikes: np.ndarray) -> str:
   return ""
 
 
-def _checked(name, pair):
+def _checked(name, pair, least):
   """(spikes [M, T, N], labels [M]) in NumPy, or an error that says what is."""
   spikes = arrays.spikes(f"spikes of {name}", pair[0])
   labels = arrays.labels(f"labels of {name}", pair[1], len(spikes))
-  arrays.at_least(name, labels, 2, "examples")
+  arrays.at_least(name, labels, least, "examples")
   return spikes, labels
 
 
 def _checked_pairs(train, test):
   """Both pairs, whose trains are of one size."""
-  train, test = _checked("train", train), _checked("test", test)
+  train = _checked("train", train, LEAST)
+  test = _checked("test", test, 2)
   spikes, others = train[0], test[0]
   if others.shape[1:] != spikes.shape[1:]:
     raise ValueError(
@@ -121,11 +126,11 @@ def timing_share(
 
   Raises:
     ValueError: shapes, spikes other than 0 and 1, labels that are no whole
-      numbers >= 0, fewer than two examples.
+      numbers >= 0, fewer than four examples to fit or two to test.
   """
   train, test = _checked_pairs(train, test)
   if told := _no_answer(np.concatenate([train[0], test[0]])):
-    return TimingShare(None, None, None, None, None, None, told)
+    return TimingShare(None, None, None, None, None, None, None, told)
   counts, timed, windows = _fit(train, test, seed, steps)
   intact = min(counts, timed, key=lambda one: one.held_out_loss)
   if intact.bits < 2 * intact.standard_error:
@@ -133,7 +138,7 @@ def timing_share(
       f"nothing that can be told from 0 is decoded: {intact.bits:.3f} ±"
       f" {intact.standard_error:.3f} bits of whole trains"
     )
-    return TimingShare(None, None, None, intact, counts, windows, told)
+    return TimingShare(None, None, None, intact, timed, counts, windows, told)
   low, high = _interval(timed.gains, counts.gains, seed)
   share = _share(intact.bits, counts.bits)
   low, high = min(low, share), max(high, share)
@@ -144,4 +149,4 @@ def timing_share(
   )
   if intact is counts:
     told += "; times that these probes can't learn from so few are not excluded"
-  return TimingShare(share, low, high, intact, counts, windows, told)
+  return TimingShare(share, low, high, intact, timed, counts, windows, told)
