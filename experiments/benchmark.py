@@ -91,21 +91,6 @@ def _machine() -> dict:
   }
 
 
-def _too_large(workload, device: str) -> str | None:
-  """Why a workload isn't run at all."""
-  if device == "cuda":
-    return None
-  needed = 16 * 4 * workload.num_steps * workload.batch * max(workload.widths)
-  try:
-    text = pathlib.Path("/proc/meminfo").read_text()
-    free = 1024 * int(text.split("MemAvailable:")[1].split()[0])
-  except (OSError, IndexError):
-    free = 8 * 2**30
-  if needed <= free:
-    return None
-  return f"needs about {needed / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free"
-
-
 def _specs(workload, device: str) -> list[dict]:
   """Those who were asked for and have something to say."""
   names = dict.fromkeys(name.split("/")[0] for name in _CONTESTANTS.value)
@@ -119,7 +104,7 @@ def _specs(workload, device: str) -> list[dict]:
 
 def _run(workload, device: str) -> dict:
   """A workload's part of the results."""
-  reason = _too_large(workload, device)
+  reason = launch.too_large(workload, device)
   if reason:
     return {"label": workload.label, "kind": workload.kind, "skipped": reason}
   rows = launch.measure(

@@ -9,7 +9,6 @@ import binaries
 import numpy as np
 import pytest
 
-from experiments import benchmark
 from experiments.bench import contestants, launch, reference, table, workloads
 
 TINY = [
@@ -40,7 +39,7 @@ def test_our_contestants_from_end_to_end(tmp_path):
     for row in size["rows"]:
       assert len(row["ms"]) == 4 and min(row["ms"]) > 0
       assert row["error"] < 1e-3 and row["versions"]["jax"]
-    assert size["rows"][0]["per_ours"] == 1.0
+    assert min(row.get("per_ours", 9.0) for row in size["rows"]) == 1.0
     assert "### " + size["label"] in told.stdout
   assert path.with_suffix(".png").stat().st_size > 5_000
 
@@ -163,8 +162,8 @@ def test_ratios_and_shares_of_a_table():
 
 def test_what_does_not_fit_a_cpu_is_left_out():
   largest = workloads.Workload("x", "layer", 10_000, 10_000, (10_000,))
-  assert "needs about 64000 GB" in benchmark._too_large(largest, "cpu")
-  assert benchmark._too_large(largest, "cuda") is None
+  assert "needs about 64000 GB" in launch.too_large(largest, "cpu")
+  assert launch.too_large(largest, "cuda") is None
 
 
 def test_a_long_train_in_a_tenth_of_the_memory():

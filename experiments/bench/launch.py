@@ -123,6 +123,21 @@ class Worker:
       self._process.wait()
 
 
+def too_large(workload, device: str) -> str | None:
+  """Why a workload isn't run at all; None where it can be."""
+  if device == "cuda":
+    return None
+  needed = 16 * 4 * workload.num_steps * workload.batch * max(workload.widths)
+  try:
+    text = pathlib.Path("/proc/meminfo").read_text()
+    free = 1024 * int(text.split("MemAvailable:")[1].split()[0])
+  except (OSError, IndexError):
+    free = 8 * 2**30
+  if needed <= free:
+    return None
+  return f"needs about {needed / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free"
+
+
 def chosen(workload, names: list[str], device: str, precision: str):
   """Specifications of all who take part in a workload."""
   specs = []
