@@ -118,6 +118,8 @@ def expected(logits: jax.Array, uniforms: jax.Array) -> jax.Array:
   return jax.nn.sigmoid(logits)
 
 
+# Those that close over nothing, as `concrete` does over a temperature, which
+# may be traced.
 _FUSED = (bernoulli, bernoulli_straight_through, expected)
 
 

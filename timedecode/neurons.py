@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from timedecode import lif_recurrence, surrogate
+from timedecode import lif_recurrence, surrogate, synapses
 
 
 class Neuron(NamedTuple):
@@ -89,11 +89,6 @@ def _make_run(derivative, decay, leaky, state_type):
   return wrapped
 
 
-def _check_decay(name, decay):
-  if not 0.0 <= decay < 1.0:
-    raise ValueError(f"{name}: expected a number in [0, 1), got {decay}")
-
-
 def lif(
   derivative: Callable[[jax.Array], jax.Array] | None = None,
   refractory_decay: float = 0.65,
@@ -104,7 +99,7 @@ def lif(
     derivative: surrogate derivative; default the triangular one.
     refractory_decay: c of equation (1), in [0, 1).
   """
-  _check_decay("refractory_decay", refractory_decay)
+  synapses.check_decay("refractory_decay", refractory_decay)
   derivative = surrogate.get("triangular") if derivative is None else derivative
   spike = surrogate.spike_function(derivative)
 
@@ -148,7 +143,7 @@ def leaky(
     decay: a of equation (4), in [0, 1).
     threshold: > 0; the bias starts at minus the threshold, and is learned.
   """
-  _check_decay("decay", decay)
+  synapses.check_decay("decay", decay)
   if not threshold > 0:
     raise ValueError(f"threshold: expected a number > 0, got {threshold}")
   derivative = surrogate.get("triangular") if derivative is None else derivative

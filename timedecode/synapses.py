@@ -37,7 +37,8 @@ def _check_length(name: str, value: int) -> None:
     raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
 
 
-def _check_decay(name: str, value: float) -> None:
+def check_decay(name: str, value: float) -> None:
+  """Raises ValueError unless `value`, a factor per step, is in [0, 1)."""
   if not 0.0 <= value < 1.0:
     raise ValueError(f"{name}: expected a number in [0, 1), got {value}")
 
@@ -80,7 +81,7 @@ def exponential_kernel(decay: float, length: int) -> np.ndarray:
     decay: factor per step, in [0, 1); ValueError outside.
     length: number of lags in steps, >= 1.
   """
-  _check_decay("decay", decay)
+  check_decay("decay", decay)
   _check_length("length", length)
   return (float(decay) ** np.arange(length)).astype(np.float32)
 
@@ -121,8 +122,8 @@ def lif_filter(
     gain: "unit", g_s = 1-b and g_m = 1-a (an input of 1 at every step ends
       at 1), or "published", their reciprocals (4,444 at the default decays).
   """
-  _check_decay("decay_current", decay_current)
-  _check_decay("decay_membrane", decay_membrane)
+  check_decay("decay_current", decay_current)
+  check_decay("decay_membrane", decay_membrane)
   if gain not in ("unit", "published"):
     raise ValueError(f"gain: expected unit or published, got {gain!r}")
   power = 1 if gain == "unit" else -1

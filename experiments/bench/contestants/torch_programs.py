@@ -113,6 +113,17 @@ class _Way:
 
     return replay
 
+  def waited(self, function):
+    """`captured`, and done when it returns."""
+    step = self.captured(function)
+
+    def once():
+      results = step()
+      self.wait()
+      return results
+
+    return once
+
 
 def _numpy(tensors):
   return tuple(tensor.detach().cpu().numpy() for tensor in tensors)
@@ -135,12 +146,7 @@ def _training(given, run, weights, way, gain):
     optimiser.step()
     return loss
 
-  step = way.captured(step)
-
-  def once():
-    loss = step()
-    way.wait()
-    return loss
+  once = way.waited(step)
 
   def outcome():
     with torch.no_grad():  # Captures have trained already.
@@ -162,12 +168,7 @@ def _layer(given, run, weights, way, gain):
     spikes = run(inputs)
     return spikes, torch.autograd.grad(spikes, inputs, cotangents)[0]
 
-  step = way.captured(step)
-
-  def once():
-    results = step()
-    way.wait()
-    return results
+  once = way.waited(step)
 
   def outcome():
     spikes, gradients = _numpy(once())
@@ -186,12 +187,7 @@ def _dense(given, run, weights, way, gain):
     loss = torch.vdot(run(inputs).flatten(), cotangents.flatten())
     return loss, torch.autograd.grad(loss, weights)
 
-  step = way.captured(step)
-
-  def once():
-    results = step()
-    way.wait()
-    return results
+  once = way.waited(step)
 
   def outcome():
     loss, gradients = once()
