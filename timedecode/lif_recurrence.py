@@ -28,25 +28,18 @@ def scan_forward(decay: float, leaky: bool) -> Callable:
   """``(current [T, ...], bias, state, before [...]) -> (spikes, potential
   [T, ...], state after)``, equations (1) and (2) step by step.
 
-  One array is carried, the state of the next step without its current, and
-  one is written; the spikes are a pass of all cores after the loop.
+  One array of the train is written; spikes are a pass after the loop.
   """
 
   def run(current, bias, state, before):
-    def step(ahead, drive):
+    def step(carry, drive):
+      ahead, _ = carry  # x of this step but for its current; x before.
       x = ahead + drive if leaky else ahead
       u = x + bias if leaky else x + (drive + bias)
-      return decay * x - (u >= 0).astype(u.dtype), (u, x)
+      return (decay * x - (u >= 0).astype(u.dtype), x), u
 
-    def only_potential(ahead, drive):
-      ahead, (u, _) = step(ahead, drive)
-      return ahead, u
-
-    ahead, u = jax.lax.scan(
-      only_potential, decay * state - before, current[:-1]
-    )
-    _, (last, after) = step(ahead, current[-1])
-    u = jnp.concatenate([u, last[None]])
+    first = decay * state - before, state
+    (_, after), u = jax.lax.scan(step, first, current)
     return (u >= 0).astype(u.dtype), u, after
 
   return run
