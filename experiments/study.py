@@ -3,7 +3,8 @@
   python -m experiments.study --study=readout_neurons --workdir=DIR
 
 A study is a file of `studies/` whose `get_study` returns a `Study`. Every
-member is the command that a person would give, in a process of its own on a
+member is the command that a person would give (of `train`, or of the program
+that the study names for a row), in a process of its own on a
 core of its own, with the folder DIR/<row>/seed<k>. All rows are run with seed
 0 first, then with seed 1 and so on, so that the table fills in evenly. What is
 finished is in DIR/records.jsonl and not repeated; a member that was killed
@@ -81,7 +82,7 @@ def members(study: Study, seeds: int, rows: list[str]) -> list[Member]:
       configure(study, row, seed)
       settings = fields | {"seed": seed}
       command = [
-        "-m", "experiments.train",
+        "-m", *study.programs.get(row, ("experiments.train",)),
         f"--config=experiments/configs/{study.config}.py",
         *(f"--config.{name}={_text(v)}" for name, v in settings.items()),
       ]  # fmt: skip

@@ -11,8 +11,8 @@ latent z of as many numbers as the decoder's view has, [T, N_y]:
 
 It sees the pixels and no spikes. Budget, order and augmentation of the data,
 optimiser, judge and figures are those of the configuration; the information is
-the KL, in bits. Writes config.json (with kl_weight), summary.json and the
-reconstructions as `train` does.
+the KL, in bits. Writes config.json (with kl_weight), metrics.jsonl of the
+validation, summary.json and the reconstructions as `train` does.
 Source: Kingma and Welling 2014.
 """
 
@@ -33,6 +33,7 @@ from experiments import (
   checks,
   finish,
   inputs,
+  journal,
   loop,
   options,
   vae_scoring,
@@ -131,7 +132,7 @@ def make_step(config, model, source, optimizer, kl_weight: float):
   return step
 
 
-def train(config, source, kl_weight: float, validate, report=print):
+def train(config, source, kl_weight: float, validate, report=print, keep=None):
   """(parameters, seconds) after the steps of the configuration.
 
   Args:
@@ -140,6 +141,7 @@ def train(config, source, kl_weight: float, validate, report=print):
     kl_weight: of the KL term.
     validate: ``params -> figures`` of the validation images.
     report: takes a line per evaluation.
+    keep: takes the figures of an evaluation with their step.
   """
   model, optimizer = make(config), build.build_optimizer(config)
   params = jax.jit(model.init)(jax.random.key(config.seed))
@@ -157,6 +159,8 @@ def train(config, source, kl_weight: float, validate, report=print):
         timer.stop()
         figures = validate(params)
         report(progress_line(config, done, timer.seconds, value, figures))
+        if keep:
+          keep({"step": done, "train_loss": float(value), **figures})
         timer.start()
       elif not index:  # Compiled.
         jax.block_until_ready(value)
@@ -175,6 +179,12 @@ def progress_line(config, done, seconds, loss, figures) -> str:
   )
 
 
+def add(path: pathlib.Path, row: dict) -> None:
+  """Adds a line of JSON."""
+  with path.open("a") as file:
+    file.write(json.dumps(row) + "\n")
+
+
 def run(config, folder: pathlib.Path, kl_weight: float = 1.0) -> dict:
   """The whole job; returns the summary that it writes."""
   checks.validate(config)
@@ -187,7 +197,10 @@ def run(config, folder: pathlib.Path, kl_weight: float = 1.0) -> dict:
   evaluate = vae_scoring.make_evaluator(source, judge_params, model)
   key_eval = jax.random.split(jax.random.key(config.seed + 1))[1]
   validate = lambda p: evaluate(p, source.rows("validation"), key_eval)[0]
-  params, seconds = train(config, source, kl_weight, validate)
+  path = folder / "metrics.jsonl"
+  journal.replace_text(path, "")  # It begins anew where it was killed.
+  keep = functools.partial(add, path)
+  params, seconds = train(config, source, kl_weight, validate, keep=keep)
   figures, pictures = evaluate(
     params, source.rows("test"), jax.random.key(config.seed + 2),
     config.eval_samples,

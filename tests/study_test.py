@@ -76,6 +76,23 @@ def test_members_run_once_and_are_recorded(tmp_path, capfd):
   assert "1 done, 0 to do" in capfd.readouterr().out
 
 
+def test_a_row_can_be_of_another_program(tmp_path):
+  """The autoencoder's, with its flag; its figures, and of the validation."""
+  tiny = _tiny(vae={"encoder.num_readout": 2})
+  tiny = tiny._replace(programs={"vae": ("experiments.vae", "--kl_weight=0.5")})
+  study.run(tiny, tmp_path, seeds=1)
+  (found,) = study.read_records(tmp_path / "records.jsonl")
+  assert found["command"].startswith(
+    "python -m experiments.vae --kl_weight=0.5 --config="
+  )
+  assert found["summary"]["kl_weight"] == 0.5
+  place = tmp_path / "vae" / "seed0" / "run"
+  rows = [json.loads(r) for r in (place / "metrics.jsonl").open()]
+  assert [row["step"] for row in rows] == [1, 2]
+  assert found["validation"] == rows[-1]
+  assert rows[0]["train_loss"] != rows[1]["train_loss"]
+
+
 def test_a_failed_member_does_not_stop_the_others(tmp_path, capfd):
   tiny = _tiny(bad={}, good={})
   place = tmp_path / "bad" / "seed0" / "run"

@@ -1,5 +1,6 @@
 """Tables of experiments, one file each, for `experiments.study`."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
@@ -15,6 +16,7 @@ class Study(NamedTuple):
     first_seed: tuning takes other seeds than what is reported.
     main_rows: get `main_seeds` in place of `seeds`.
     main_seeds: how many.
+    programs: of rows that are no run of `train`: the module and its flags.
   """
 
   name: str
@@ -25,6 +27,7 @@ class Study(NamedTuple):
   first_seed: int = 0
   main_rows: tuple[str, ...] = ()
   main_seeds: int = 5
+  programs: Mapping[str, tuple[str, ...]] = {}
 
   def seeds_of(self, row: str) -> int:
     """How many seeds a row gets."""
@@ -41,6 +44,19 @@ LEARNING_RATES = {
   "rate": {2: (4e-2, 4e-2), 16: (2e-2, 5e-3)},
   "first_spike": {2: (2e-2, 5e-3)},
 }
+
+
+# The autoencoder pays the same for its information as everybody else.
+AUTOENCODER = ("experiments.vae", f"--kl_weight={BETA}")
+
+
+def autoencoder(decoder: str, rate: float) -> dict[str, Any]:
+  """Fields of the autoencoder: a latent as large as 32 trains, one rate."""
+  return {
+    "baseline_view": "", "steps": 1400, "encoder.num_readout": 32,
+    "decoder": decoder, "optimizer.learning_rate": rate,
+    "optimizer.encoder_learning_rate": 0.0,
+  }  # fmt: skip
 
 
 def tuned(view: str, num_readout: int) -> dict[str, Any]:

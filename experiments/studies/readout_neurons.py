@@ -13,7 +13,7 @@ def get_study() -> studies.Study:
   rows = {
     f"{view}, N_y {size}": (
       studies.tuned(view, size)
-      | {"baseline_view": "", "steps": 1400, "beta": 1e-3}
+      | {"baseline_view": "", "steps": 1400, "beta": studies.BETA}
     )
     for size in SIZES
     for view in studies.SCALES

@@ -25,6 +25,8 @@ PUBLISHED = {  # As shipped: no repair.
   "eval_every": 5000, "encoder.gain": "published",
 }  # fmt: skip
 
+AUTOENCODERS = {"mlp": 1e-3, "conv": 1e-3}  # Rates: `tuning_autoencoder`.
+
 
 def get_study(data_dir: str = "") -> studies.Study:
   """The study; on the official test images where their folder is given."""
@@ -44,10 +46,15 @@ def get_study(data_dir: str = "") -> studies.Study:
     rows[f"published rule as shipped, {code} code, mlp"] = (
       common | PUBLISHED | {"data.coding": code}
     )
+  programs = {}
+  for decoder, rate in AUTOENCODERS.items():
+    row = f"ANN autoencoder, {decoder}"
+    rows[row] = common | studies.autoencoder(decoder, rate)
+    programs[row] = studies.AUTOENCODER
   return studies.Study(
     "reconstruction",
     "A learned decoder that sees the whole train reconstructs best.",
     "mnist_time", rows, main_rows=tuple(
       row for row in rows if row.startswith(("VDIB", "rate decoding"))
-    ),
+    ), programs=programs,
   )  # fmt: skip
