@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from timedecode import products
+
 
 def _check(view: jax.Array, **sizes: int | None) -> None:
   if view.ndim != 2 or not view.size:
@@ -44,7 +46,7 @@ class Affine(nn.Module):
 
     kernel = self.param("kernel", init, (self.size, len(x)))
     bias = self.param("bias", nn.initializers.zeros, (self.size,))
-    return kernel @ x + bias
+    return products.matrix_vector(kernel, x) + bias
 
 
 class LinearDecoder(nn.Module):
