@@ -2,7 +2,8 @@
 
   python -m experiments.costs [--write]
 
-Of each configuration in `NAMES`: operations and bytes that XLA's cost analysis
+Of each configuration in `NAMES`, and of the benchmark's classifier as the
+library trains it (`CLASSIFIERS`): operations and bytes that XLA's cost analysis
 of the compiled step counts (of a loop whose length it does not know one turn),
 operations of the matrix products in the step as it was traced, and temporary
 memory. A test compares them with those in results/costs.json, which --write
@@ -13,11 +14,13 @@ import json
 import pathlib
 
 import jax
+import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
 
 from experiments import build, inputs, loop
-from experiments.bench import machine
+from experiments.bench import machine, workloads
+from experiments.bench.contestants import jax_programs, timedecode_
 from experiments.configs import base, mnist_time, mnist_time_published
 from timedecode.datasets import sources
 
@@ -39,14 +42,43 @@ NAMES = {
 }
 
 
-def measure(config) -> dict[str, float]:
+CLASSIFIERS = {
+  f"classifier_{letter}_{variant}": (letter, variant)
+  for letter in "ab"
+  for variant in ("fused", "recomputed")
+}
+
+
+def measure(name: str) -> dict[str, float]:
   """Counts of one step, compiled for this machine and not run."""
+  if name in NAMES:
+    return _count(*_configured(NAMES[name]()))
+  return _count(*_classifier(*CLASSIFIERS[name]))
+
+
+def _classifier(letter, variant):
+  """The compiled step's function and arguments, of shapes alone."""
+  (workload,) = workloads.named(letter, False)
+  steps, batch = workload.num_steps, workload.batch
+  shape = jax.ShapeDtypeStruct
+  weights = [shape(pair[::-1], np.float32) for pair in workload.layers]
+  step = jax_programs.training_step(timedecode_.RUNS[variant])
+  state = weights, jax.eval_shape(jax_programs.OPTIMISER.init, weights)
+  inputs = shape((steps, batch, workload.widths[0]), np.float32)
+  targets = shape((batch,), np.int32)
+  return jax.jit(step, donate_argnums=0), (state, inputs, targets)
+
+
+def _configured(config):
   built = build.build(config, config.view)
   state = build.init_state(config, built)
   source = inputs.load(config)
   rows = sources.gather(source.rows("train"), slice(config.batch_size))
   step = loop.make_step(source, built)
-  arguments = state, rows, jax.random.key(0), False
+  return step, (state, rows, jax.random.key(0), False)
+
+
+def _count(step, arguments):
   compiled = step.lower(*arguments).compile()
   counted = compiled.cost_analysis()
   return {
@@ -63,7 +95,7 @@ def main(argv):
   """Prints counts, and stores them where asked."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-  found = {name: measure(make()) for name, make in NAMES.items()}
+  found = {name: measure(name) for name in (*NAMES, *CLASSIFIERS)}
   text = json.dumps(found, indent=2) + "\n"
   print(text, end="")
   if _WRITE.value:

@@ -9,10 +9,10 @@ from experiments import costs
 STORED = json.loads(costs.STORED.read_text())
 
 
-@pytest.mark.parametrize("name", costs.NAMES)
+@pytest.mark.parametrize("name", [*costs.NAMES, *costs.CLASSIFIERS])
 def test_a_step_costs_what_is_stored(name):
   """Made anew by `python -m experiments.costs --write` where it should grow."""
-  found = costs.measure(costs.NAMES[name]())
+  found = costs.measure(name)
   assert found.keys() == STORED[name].keys()
   assert found["product_flops"] == STORED[name]["product_flops"]
   for figure in ("flops", "bytes", "temporary_bytes"):
@@ -34,5 +34,13 @@ def test_products_of_the_published_step_by_hand():
   assert 2 * 64 * per_example == pytest.approx(found, rel=1e-3)
 
 
+@pytest.mark.parametrize("letter, rows", [("a", 100 * 128), ("b", 1000 * 32)])
+def test_products_of_the_classifier_by_hand(letter, rows):
+  """700-256-20: forward and both gradients, but none to the inputs."""
+  products = 2 * rows * (2 * 700 * 256 + 3 * 256 * 20)
+  found = STORED[f"classifier_{letter}_fused"]["flops"]
+  assert products < found < 1.01 * products
+
+
 def test_the_table_names_every_step():
-  assert set(STORED) == set(costs.NAMES)
+  assert set(STORED) == {*costs.NAMES, *costs.CLASSIFIERS}

@@ -13,6 +13,7 @@ import optax
 from experiments.bench import contestants, reference
 
 LEARNING_RATE = 1e-3
+OPTIMISER = optax.adam(LEARNING_RATE)
 
 
 def build(workload, given, run, weights, gain=1.0) -> contestants.Program:
@@ -32,10 +33,8 @@ def build(workload, given, run, weights, gain=1.0) -> contestants.Program:
   return makers[workload.kind](given, run, weights, gain)
 
 
-def _training(given, run, weights, gain):
-  del gain
-  optimiser = optax.adam(LEARNING_RATE)
-  inputs, targets = jnp.asarray(given.inputs), jnp.asarray(given.targets)
+def training_step(run):
+  """``step((weights, moments), inputs, targets) -> (state, loss)``."""
 
   def loss(weights, inputs, targets):
     counts = jnp.sum(run(weights, inputs), axis=0)
@@ -45,13 +44,19 @@ def _training(given, run, weights, gain):
   def step(state, inputs, targets):
     weights, moments = state
     value, gradients = jax.value_and_grad(loss)(weights, inputs, targets)
-    updates, moments = optimiser.update(gradients, moments, weights)
+    updates, moments = OPTIMISER.update(gradients, moments, weights)
     return (optax.apply_updates(weights, updates), moments), value
 
+  return step
+
+
+def _training(given, run, weights, gain):
+  del gain
+  inputs, targets = jnp.asarray(given.inputs), jnp.asarray(given.targets)
   # A copy: the step takes its arguments' memory.
   weights = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), weights)
-  state = [(weights, optimiser.init(weights)), None]
-  compiled = jax.jit(step, donate_argnums=0)
+  state = [(weights, OPTIMISER.init(weights)), None]
+  compiled = jax.jit(training_step(run), donate_argnums=0)
   compiled = compiled.lower(state[0], inputs, targets).compile()
 
   def once():

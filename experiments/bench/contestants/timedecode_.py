@@ -77,10 +77,13 @@ def _plain(weights, train):
   return train
 
 
+RUNS = {"scan": _plain, "fused": _fused, "recomputed": _recomputed}
+
+
 def build(workload, given, variant, device):
   """The program of a variant."""
   del device
-  run = {"scan": _plain, "fused": _fused, "recomputed": _recomputed}[variant]
+  run = RUNS[variant]
   outputs_first = semantics(variant).outputs_first
   weights = [jnp.asarray(m.T if outputs_first else m) for m in given.weights]
   return jax_programs.build(workload, given, run, weights)
