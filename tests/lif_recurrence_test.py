@@ -1,5 +1,7 @@
 """The recurrence and its kernels against a scan that JAX differentiates."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import kernels
@@ -131,6 +133,60 @@ def test_a_batch_is_one_kernel(axes):
     reference = jax.vmap(reference, (axis, None, None, None))
   _close(run(*arguments), reference(*arguments))
   assert str(jax.make_jaxpr(run)(*arguments)).count("pallas_call") == 1
+
+
+@pytest.mark.parametrize("leaky", [False, True])
+@pytest.mark.parametrize("size", [(6, 5), (5,)])
+def test_examples_and_members_are_mapped(leaky, size):
+  """Over examples, and those over members with biases of their own."""
+  derivative = surrogate.get("arctan")
+  draw = np.random.default_rng(4).normal
+  single = lambda *shape: jnp.asarray(draw(size=shape), jnp.float32)
+  current, bias, state = single(3, 4, 7, *size), single(3, *size), single(*size)
+  cotangents = single(3, 4, 7, *size), single(3, 4, 7, *size)
+
+  def gradients(run):
+    examples = jax.vmap(run, (0, None, None, None))
+    members = jax.vmap(examples, (0, 0, None, None))
+
+    def loss(*arguments):
+      spikes, potential, _ = members(*arguments, jnp.zeros(size))
+      return jnp.vdot(spikes, cotangents[0]) + jnp.vdot(
+        potential, cotangents[1]
+      )
+
+    return (
+      *members(current, bias, state, jnp.zeros(size)),
+      *jax.grad(loss, (0, 1, 2))(current, bias, state),
+    )
+
+  ours = gradients(lif_recurrence.make_run(derivative, DECAY, leaky))
+  _close(ours, gradients(_reference(derivative, leaky)), 1e-4)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("name", sorted(surrogate.SURROGATES))
+def test_no_loop_copies_its_train(name, mapped):
+  """A value that XLA computes twice would have the train copied each step."""
+  run = lif_recurrence.make_run(surrogate.get(name), DECAY, True)
+  if mapped:
+    run = jax.vmap(run, (0, None, None, None))
+  rest, shape = jnp.zeros(300), (4, 50) if mapped else (50,)
+
+  def step(weights, rows, cotangents):
+    spikes = lambda current: run(current, rest - 1, rest, rest)[0]
+    loss = lambda current: jnp.vdot(spikes(current), cotangents)
+    return jax.value_and_grad(loss)(rows @ weights)
+
+  arguments = jnp.ones((8, 300)), jnp.ones((*shape, 8)), jnp.ones((*shape, 300))
+  text = jax.jit(step).lower(*arguments).compile().as_text()
+  parts = [part for part in text.split("\n\n") if "dynamic-update" in part]
+  train = re.compile(r"= f32\[50,(4,)?300\]\S* copy\(")
+  bodies = [part for part in parts if re.match(r"\s*%(wide\.)?region", part)]
+  assert len(bodies) == 2 and not any(map(train.search, bodies)), text
+  # One where the last step's cheap derivative is taken, before the loop.
+  (entry,) = (part for part in parts if part.lstrip().startswith("ENTRY"))
+  assert mapped or len(train.findall(entry)) <= 1, entry
 
 
 @pytest.mark.parametrize("leaky", [False, True])

@@ -12,7 +12,7 @@ surrogate derivative, r_{t+1} the gradient by x_{t+1}:
 `leaky`: x is the membrane potential, which integrates the current; otherwise
 it is the after-effect of earlier spikes alone. The gradient needs u and no
 other array of a train. On CUDA devices each direction is one kernel
-(`lif_kernel`), elsewhere a scan.
+(`lif_kernel`), elsewhere a scan, of leaky neurons a loop (`lif_in_place`).
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from timedecode import lif_kernel, platforms
+from timedecode import lif_in_place, lif_kernel, platforms
 
 
 def scan_forward(decay: float, leaky: bool) -> Callable:
@@ -68,8 +68,8 @@ def scan_backward(decay: float, leaky: bool, derivative: Callable) -> Callable:
   return run
 
 
-def _by_platform(scan, kernel):
-  """The scan, or on CUDA devices the kernel over one flat population."""
+def _by_platform(loop, kernel):
+  """The loop, or on CUDA devices the kernel over one flat population."""
 
   def flat(*arrays):
     shape = arrays[1].shape
@@ -77,7 +77,7 @@ def _by_platform(scan, kernel):
     found = kernel(*(a.reshape(*lead(a), -1) for a in arrays))
     return tuple(a.reshape(*a.shape[:-1], *shape) for a in found)
 
-  return platforms.choose(flat, lambda *a: tuple(scan(*a)))
+  return platforms.choose(flat, lambda *a: tuple(loop(*a)))
 
 
 def _instantiate(cotangent):
@@ -103,13 +103,19 @@ def make_run(
     end; differentiable in reverse mode once; batch with `jax.vmap`. ValueError
     for T = 0.
   """
-  forward = _by_platform(
-    scan_forward(decay, leaky), lif_kernel.forward(decay, leaky)
-  )
-  backward = _by_platform(
-    scan_backward(decay, leaky, derivative),
+  if leaky:
+    loops = (
+      lif_in_place.forward(decay),
+      lif_in_place.backward(decay, derivative),
+    )
+    loops = map(lif_in_place.time_first, loops)
+  else:
+    loops = scan_forward(decay, leaky), scan_backward(decay, leaky, derivative)
+  kernels = (
+    lif_kernel.forward(decay, leaky),
     lif_kernel.backward(decay, leaky, derivative),
   )
+  forward, backward = map(_by_platform, loops, kernels)
 
   @jax.custom_vjp
   def run(current, bias, state, before):
