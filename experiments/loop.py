@@ -13,6 +13,7 @@ from experiments import (
   inputs,
   interruptions,
   journal,
+  progress,
   scoring,
 )
 from timedecode import parallel, training
@@ -96,7 +97,7 @@ class Run(NamedTuple):
     seconds: of training so far, without evaluations and compilation.
     rows: of the metrics file up to the checkpoint.
     skipped: steps so far that were not finite and passed over.
-    owed: `journal.describe` of the step's metrics where its evaluation was cut
+    owed: `progress.describe` of the step's metrics where its evaluation was cut
       off, and is to be made.
   """
 
@@ -182,7 +183,7 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
       if now:
         kept.settle()
         timer.stop()
-        described = journal.describe(metrics_)
+        described = progress.describe(metrics_)
         kept.keep(state, described, timer.seconds, batches.waited)
         kept.since(batches.waited, timer.seconds)
         timer.start()

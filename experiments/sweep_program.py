@@ -5,7 +5,9 @@ of members, and so is their state. A step is that of a single run under
 `jax.vmap` (or `jax.lax.map`: one after the other, inside of the program), on
 every device for its share of the members. A member whose step is not finite
 stops there, with the state before it, or skips it, as its configuration says,
-and stops after as many in a row as a single run does; others go on.
+and stops after as many in a row as a single run does; others go on. (A single
+run that stops sees a state that is not finite when it is judged or saved next,
+which is after the same step or a few more.)
 """
 
 from typing import Any, NamedTuple
@@ -152,6 +154,20 @@ class Program:
     for number in (index, start):
       key = jax.random.fold_in(key, number)
     return evaluate(judge_params, params, rows, key, 0.0)[0]
+
+  def without_broken(self, states, figures) -> MemberState:
+    """The states; members whose distortion on validation is not finite go no
+    further, as runs of their own.
+
+    Args:
+      states: on their devices.
+      figures: of `evaluate`.
+    """
+    alive = self.collect(states.alive)
+    finite = np.isfinite([found["distortion"] for found in figures])
+    if not (alive & ~finite).any():
+      return states
+    return states._replace(alive=self.place(alive & finite))
 
   def init(self) -> MemberState:
     """All members at step 0."""

@@ -86,7 +86,7 @@ def test_a_void_state_is_not_saved_between_evaluations(tmp_path):
     optimizer__learning_rate=1e38, optimizer__warmup_fraction=0.0,
     optimizer__max_norm=0.0,
   )  # fmt: skip
-  with pytest.raises(journal.NonFiniteLossError, match="loss of step 1 is nan"):
+  with pytest.raises(journal.NonFiniteLossError, match="the state after step"):
     _train(config, tmp_path / "run")
   assert not _saved(tmp_path / "run")
 
@@ -700,7 +700,9 @@ def test_a_step_into_the_void_is_not_saved(tmp_path):
     eval_every=1, optimizer__name="sgd", optimizer__learning_rate=1e38,
     optimizer__warmup_fraction=0.0, optimizer__max_norm=0.0,
   )  # fmt: skip
-  with pytest.raises(journal.NonFiniteLossError, match="loss of step 1 is"):
+  with pytest.raises(
+    journal.NonFiniteLossError, match="the state after step 1"
+  ):
     _train(config, tmp_path / "run")
   assert not _saved(tmp_path / "run")
 

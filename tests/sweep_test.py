@@ -138,11 +138,44 @@ def test_one_that_diverges_stops_and_does_its_neighbours_no_harm(tmp_path):
   assert not ends[0].alive[1] and ends[0].train.step.tolist() == [20, 1, 20]
 
 
-def _states(sweep, folder):
+def _states(sweep, folder, step=20):
   """The last states of the only group."""
   template = sweep.program(sweep.members)
   template = template.collect(template.init())
-  return checkpoints.restore(folder / "groups/0/20", template)[0]
+  return checkpoints.restore(folder / f"groups/0/{step}", template)[0]
+
+
+@pytest.mark.parametrize("fields, values, taken, message", [
+  # Adam's second moment overflows; losses and parameters are finite.
+  ({"optimizer.name": "adam"}, "beta=1e-3,1e25", 0, "the state after step 1"),
+  # The step's loss and state are finite, but not what comes of the state.
+  ({}, "optimizer.learning_rate=1e-4,1e30", 1, "the distortion on validation"),
+])  # fmt: skip
+def test_what_is_not_finite_ends_members_as_runs(
+  tmp_path, fields, values, taken, message
+):
+  config = _tiny(steps=1, eval_every=1, **PLAIN | fields)
+  sweep = sweep_run.Sweep(config, [values])
+  good, bad = sweep_run.run(sweep, tmp_path / "all", [values], lambda line: 0)
+  assert good["status"] == "finished"
+  assert bad["status"] == f"diverged after step {taken}" and not bad["test"]
+  states = _states(sweep, tmp_path / "all", 1)
+  assert states.alive.tolist() == [True, False]
+  assert journal.read_rows(tmp_path / "all/best/metrics.jsonl")
+  for member, broken in zip(sweep.members, (False, True), strict=True):
+    folder, own = tmp_path / str(broken), member.config
+    folder.mkdir()
+    source = inputs.load(own)
+    run = loop.prepare(own, own.view, folder, source)
+    train = lambda run=run, own=own, source=source: loop.train(
+      own, run, source, binaries.judge_params(own), lambda line: 0
+    )
+    if not broken:
+      assert int(train().state.step) == 1
+      continue
+    with pytest.raises(journal.NonFiniteLossError, match=message):
+      train()
+    assert not checkpoints.steps(folder)
 
 
 TEXTS = ["beta=1e-3,0.1", "seed=range(0, 1, 2)", "encoder.num_readout=2,3"]
