@@ -84,6 +84,23 @@ def alone():
   )
 
 
+def _check_chunks(leaf: Any) -> None:
+  """Refuses an array whose chunks are larger than it is.
+
+  A chunk is read whole: few bytes on the disk may be many in memory.
+  """
+  chunk = getattr(leaf.storage, "chunk_shape", None)
+  most = tuple(max(size, 1) for size in leaf.shape)
+  if (
+    chunk is None
+    or len(chunk) != len(most)
+    or any(a is None or a > b for a, b in zip(chunk, most, strict=True))
+  ):
+    raise ValueError(
+      f"{leaf.name}: expected chunks of at most {list(most)}, got {chunk}"
+    )
+
+
 def _check_stored(metadata: Any, template: Any) -> None:
   """Holds the store's own shapes against the model, before any array is read.
 
@@ -91,10 +108,10 @@ def _check_stored(metadata: Any, template: Any) -> None:
   """
   tree = getattr(metadata, "item_metadata", metadata)
   tree = getattr(tree, "tree", tree)
+  found = jax.tree.leaves(tree, is_leaf=lambda x: hasattr(x, "dtype"))
+  found = [leaf for leaf in found if hasattr(leaf, "dtype")]
   stored = sorted(
-    (tuple(leaf.shape), np.dtype(leaf.dtype).str)
-    for leaf in jax.tree.leaves(tree, is_leaf=lambda x: hasattr(x, "dtype"))
-    if hasattr(leaf, "dtype")
+    (tuple(leaf.shape), np.dtype(leaf.dtype).str) for leaf in found
   )
   wanted = sorted(
     (tuple(np.shape(leaf)), np.asarray(leaf).dtype.str)
@@ -102,6 +119,8 @@ def _check_stored(metadata: Any, template: Any) -> None:
   )
   if stored != wanted:
     raise ValueError("the arrays in the store are not those it is said to hold")
+  for leaf in found:
+    _check_chunks(leaf)
 
 
 def read(place: pathlib.Path, template: Any) -> tuple[Any, dict]:
