@@ -36,6 +36,11 @@ def _steps(place: pathlib.Path) -> list[int]:
   return sorted(int(p.name) for p in place.iterdir() if p.name.isdigit())
 
 
+def exist(folder: pathlib.Path) -> bool:
+  """Whether a run has saved anything, in any format that is read."""
+  return bool(steps(folder)) or (folder / "checkpoint").exists()
+
+
 def _mend_metrics(place: pathlib.Path) -> None:
   """Orbax would stop at a damaged figure of merit: none is put in its place."""
   for step in _steps(place):
@@ -197,7 +202,7 @@ def restore(
 
   Args:
     folder: of the run.
-    template: a state of the model.
+    template: a state of the model, or its shapes (`jax.eval_shape`).
     report: told of every damaged one.
 
   Returns:

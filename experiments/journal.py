@@ -16,6 +16,7 @@ class NonFiniteLossError(RuntimeError):
   """A loss, or a number of a state, was infinite or not a number."""
 
 
+_METRICS = 2**28  # Bytes of a file of them.
 SKIPS = 50  # In a row, after which skipping does not help.
 _all_finite = jax.jit(diagnostics.all_finite)
 
@@ -43,14 +44,18 @@ def read_rows(path: pathlib.Path) -> list[dict]:
   """
   if not path.exists():
     return []
-  rows = []
-  for number, line in enumerate(path.read_text().split("\n")[:-1], 1):
+  rows, lines = [], files.read_text(path, _METRICS).split("\n")[:-1]
+  for number, line in enumerate(lines, 1):
     try:
-      rows.append(json.loads(line))
-    except json.JSONDecodeError as error:
+      row = json.loads(line) if len(line) <= files.LIMIT else None
+    except (ValueError, RecursionError):
+      row = None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
       raise ValueError(
-        f"{path}, line {number}: expected JSON, got {line[:40]!r}"
-      ) from error
+        f"{path}, line {number}: expected JSON with a step, at most"
+        f" {files.LIMIT} characters, got {line[:40]!r}"
+      )
+    rows.append(row)
   return rows
 
 

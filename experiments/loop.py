@@ -140,10 +140,13 @@ def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
     CheckpointError: a checkpoint that is damaged or of another model.
   """
   built = build.build(config, view)
-  state = build.init_state(config, built)
+  fresh = lambda: build.init_state(config, built)
+  shapes = jax.eval_shape(fresh)  # Held against a checkpoint before all else.
   seconds, skipped, rows, owed = 0.0, 0, [], None
-  found = parallel.on_main(lambda: _restore(folder, state, source))
-  if found is not None:
+  found = parallel.on_main(lambda: _restore(folder, shapes, source))
+  if found is None:
+    state = fresh()
+  else:
     restored, meta, rows = found
     state = jax.tree.map(jnp.asarray, restored)
     seconds, skipped = meta["train_seconds"], meta.get("skipped", 0)
