@@ -90,7 +90,8 @@ class Journal:
     self._data = digests(source)
     self._key = inputs.validation_key(config.seed)
     self._before = 0.0, run.seconds  # Seconds waited, and of training.
-    self.skipped, self._in_a_row, self._pending = run.skipped, 0, None
+    self.skipped, self._in_a_row = run.skipped, run.in_a_row
+    self._pending = None
     self.rows = run.rows
     self._path = run.folder / "metrics.jsonl"
     self._checkpoints, self._saved = None, time.monotonic()
@@ -147,7 +148,7 @@ class Journal:
     meta = {
       "view": self._run.view, "step": step, "seed": self._config.seed,
       "train_seconds": seconds, "data": self._data, "skipped": self.skipped,
-      "owed": owed,
+      "in_a_row": self._in_a_row, "owed": owed,
     }  # fmt: skip
     return self._checkpoints.try_save(step, state, meta, self._told, metric)
 

@@ -97,6 +97,7 @@ class Run(NamedTuple):
     seconds: of training so far, without evaluations and compilation.
     rows: of the metrics file up to the checkpoint.
     skipped: steps so far that were not finite and passed over.
+    in_a_row: those of them after the last finite one.
     owed: `progress.describe` of the step's metrics where its evaluation was cut
       off, and is to be made.
   """
@@ -109,6 +110,7 @@ class Run(NamedTuple):
   seconds: float
   rows: list[dict]
   skipped: int = 0
+  in_a_row: int = 0
   owed: dict | None = None
 
 
@@ -142,7 +144,7 @@ def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
   built = build.build(config, view)
   fresh = lambda: build.init_state(config, built)
   shapes = jax.eval_shape(fresh)  # Held against a checkpoint before all else.
-  seconds, skipped, rows, owed = 0.0, 0, [], None
+  seconds, skipped, in_a_row, rows, owed = 0.0, 0, 0, [], None
   found = parallel.on_main(lambda: _restore(folder, shapes, source))
   if found is None:
     state = fresh()
@@ -150,14 +152,14 @@ def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
     restored, meta, rows = found
     state = jax.tree.map(jnp.asarray, restored)
     seconds, skipped = meta["train_seconds"], meta.get("skipped", 0)
-    owed = meta.get("owed")
+    in_a_row, owed = meta.get("in_a_row", 0), meta.get("owed")
     last = int(state.step) - (owed is not None)
     rows = [row for row in rows if row["step"] <= last]
   state = parallel.from_main(state)
   evaluate = scoring.make_evaluator(config, view, source)
   return Run(
-    view, folder, built, evaluate, state, seconds, rows, skipped, owed
-  )  # fmt: skip
+    view, folder, built, evaluate, state, seconds, rows, skipped, in_a_row, owed
+  )
 
 
 def train(config, run: Run, source, judge_params, report=print) -> Run:

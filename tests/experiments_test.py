@@ -258,6 +258,21 @@ def test_skipping_ends_where_no_step_is_finite(tmp_path):
     _train(config, tmp_path / "run")
 
 
+def test_skips_in_a_row_are_counted_on_after_a_restart(tmp_path, monkeypatch):
+  config = _tiny(
+    steps=60, eval_every=60, non_finite="skip", optimizer__name="sgd",
+    optimizer__learning_rate=1e38, optimizer__warmup_fraction=0.0,
+    optimizer__max_norm=0.0,
+  )  # fmt: skip
+  with monkeypatch.context() as asked:
+    asked.setattr(interruptions, "wanted", lambda step: step == 29)
+    with pytest.raises(interruptions.InterruptedRunError):
+      _train(config, tmp_path / "run")
+  assert _saved(tmp_path / "run") == [30]
+  with pytest.raises(journal.NonFiniteLossError, match="loss of step 50 is"):
+    _train(config, tmp_path / "run")
+
+
 def test_sigterm_saves_and_exits_with_75(tmp_path):
   """And the same command goes on to the same end."""
   fields = [f"--config.{name}={value}" for name, value in {
