@@ -122,9 +122,11 @@ def members(config, values: dict[str, list]) -> list[Member]:
     pairs = dict(zip(values, chosen, strict=True))
     own.update_from_flattened_dict(pairs)
     name = ", ".join(f"{field}={value}" for field, value in pairs.items())
+    alone = own.copy_and_resolve_references()
+    alone.parallel, alone.num_devices = "none", 0  # They share no examples.
     try:
-      checks.validate(own)
-      build.build(own, own.view)
+      checks.validate(alone)
+      build.build(alone, own.view)
     except ValueError as error:
       raise ValueError(f"{name}: {error}") from error
     result.append(Member(name, pairs, own))

@@ -230,6 +230,24 @@ def test_the_best_is_a_run_that_can_be_judged_again(whole):
   )
 
 
+def test_the_best_run_is_left_as_it_is(whole, tmp_path):
+  """With what others have put there, as long as it is that run."""
+  folder = tmp_path / "copy"
+  shutil.copytree(whole[0], folder)
+  (folder / "best/note.txt").write_text("mine")
+  again = lambda: sweep_run.run(
+    sweep_run.Sweep(_tiny(), TEXTS, halving=2), folder, TEXTS, lambda line: 0
+  )
+  again()
+  assert (folder / "best/note.txt").read_text() == "mine"
+  stored = json.loads((folder / "best/config.json").read_text())
+  stored["seed"] += 1  # As if another member had been the best one.
+  (folder / "best/config.json").write_text(json.dumps(stored))
+  again()
+  assert not (folder / "best/note.txt").exists()
+  assert checkpoints.steps(folder / "best") == [20]
+
+
 def test_the_best_run_can_be_drawn(whole, tmp_path):
   """Its metrics have what the curves of a run need."""
   place = whole[0] / "best"
@@ -563,6 +581,13 @@ def test_groups_are_programs():
   assert sizes == [4, 4, 8, 8]
   sizes = [len(g.members) for g in sweep_plan.groups(members, 3)]
   assert sizes == [3, 1, 3, 1, 3, 3, 2, 3, 3, 2]
+
+
+def test_devices_share_members_and_not_examples():
+  """The batch is no multiple of their number."""
+  config = _tiny(parallel="pmap", num_devices=3)
+  members = sweep_plan.members(config, sweep_plan.grid(config, ["seed=0,1"]))
+  assert [member.config.num_devices for member in members] == [3, 3]
 
 
 def test_rungs():
