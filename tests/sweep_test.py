@@ -11,6 +11,7 @@ import time
 import binaries
 import jax
 import numpy as np
+import processes
 import pytest
 import tiny
 
@@ -612,9 +613,33 @@ def test_the_plan_names_memory_and_compilations(capsys):
   assert len(lines) == 2 and "group 1: 4 members, 20 steps; state" in lines[1]
   (group, _) = sweep_run.Sweep(_tiny(), TEXTS).groups
   program = sweep_run.Sweep(_tiny(), TEXTS).program(group.members)
-  state, temporary = program.memory()
+  state, step, evaluation = program.memory()
   leaves = jax.tree.leaves(program.init())
-  assert state == sum(leaf.nbytes for leaf in leaves) and temporary > 0
+  assert state == sum(leaf.nbytes for leaf in leaves) and step > 0
+  # Of 200 examples, not 16.
+  assert evaluation > step and f"{evaluation / 1e6:,.1f} MB, of an eval" in plan
+
+
+def test_the_plan_is_told_once():
+  """By process 0 alone, of two; what they print goes where it is read."""
+  port = processes.free_port()
+  code = (
+    "import runpy, sys\n"
+    "sys.stdout = sys.stderr\n"
+    "runpy.run_module('experiments.sweep', run_name='__main__')\n"
+  )
+  both = [
+    processes.spawn([
+      "-c", code, "--config=experiments/configs/smoke.py", "--dry_run",
+      "--sweep=seed=0,1", "--config.parallel=mesh",
+      "--config.data.target=label", "--num_processes=2",
+      f"--process_id={index}", f"--coordinator_address=localhost:{port}",
+    ], {})
+    for index in range(2)
+  ]  # fmt: skip
+  codes, told = processes.ends(both)
+  assert codes == [0, 0], told
+  assert ["2 members in 1 group" in text for text in told] == [True, False]
 
 
 def test_the_command(tmp_path):
