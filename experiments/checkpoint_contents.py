@@ -5,6 +5,7 @@ CRC-32), whatever the caller adds, and a CRC-32 of all that.
 """
 
 import json
+import math
 import pathlib
 import zlib
 from typing import Any
@@ -34,6 +35,19 @@ def describe(state: Any) -> dict[str, list]:
       list(array.shape), array.dtype.str, sum_of_bytes
     ]  # fmt: skip
   return found
+
+
+def _shapes(template: Any) -> dict[str, list]:
+  """Name of a leaf -> [shape, dtype]."""
+  pairs, _ = jax.tree_util.tree_flatten_with_path(template)
+  return {
+    jax.tree_util.keystr(path): [list(leaf.shape), np.dtype(leaf.dtype).str]
+    for path, leaf in pairs
+  }
+
+
+def _nbytes(leaf: Any) -> int:
+  return math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
 
 
 def _sum_of(meta: dict) -> int:
@@ -84,6 +98,23 @@ def alone():
   )
 
 
+def _check_chunks(leaf: Any) -> None:
+  """Refuses an array whose chunks are larger than it is.
+
+  A chunk is read whole: few bytes on the disk may be many in memory.
+  """
+  chunk = getattr(leaf.storage, "chunk_shape", None)
+  most = tuple(max(size, 1) for size in leaf.shape)
+  if (
+    chunk is None
+    or len(chunk) != len(most)
+    or any(a is None or a > b for a, b in zip(chunk, most, strict=True))
+  ):
+    raise ValueError(
+      f"{leaf.name}: expected chunks of at most {list(most)}, got {chunk}"
+    )
+
+
 def _check_stored(metadata: Any, template: Any) -> None:
   """Holds the store's own shapes against the model, before any array is read.
 
@@ -91,39 +122,43 @@ def _check_stored(metadata: Any, template: Any) -> None:
   """
   tree = getattr(metadata, "item_metadata", metadata)
   tree = getattr(tree, "tree", tree)
+  found = jax.tree.leaves(tree, is_leaf=lambda x: hasattr(x, "dtype"))
+  found = [leaf for leaf in found if hasattr(leaf, "dtype")]
   stored = sorted(
-    (tuple(leaf.shape), np.dtype(leaf.dtype).str)
-    for leaf in jax.tree.leaves(tree, is_leaf=lambda x: hasattr(x, "dtype"))
-    if hasattr(leaf, "dtype")
+    (tuple(leaf.shape), np.dtype(leaf.dtype).str) for leaf in found
   )
   wanted = sorted(
-    (tuple(np.shape(leaf)), np.asarray(leaf).dtype.str)
+    (tuple(leaf.shape), np.dtype(leaf.dtype).str)
     for leaf in jax.tree.leaves(template)
   )
   if stored != wanted:
     raise ValueError("the arrays in the store are not those it is said to hold")
+  for leaf in found:
+    _check_chunks(leaf)
 
 
 def read(place: pathlib.Path, template: Any) -> tuple[Any, dict]:
-  """What was saved of a step; any error but CheckpointError is damage."""
+  """What was saved of a step; any error but CheckpointError is damage.
+
+  Nothing is allocated before it is known to fit the template's shapes.
+  """
   path = place / "meta" / "metadata"
   if path.stat().st_size > _META_LIMIT:
     raise ValueError(f"metadata over {_META_LIMIT} bytes")
   meta = json.loads(path.read_text())
   _check_meta(place, meta)
-  ours, theirs = describe(template), meta["leaves"]
+  ours, theirs = _shapes(template), meta["leaves"]
   if names := _differing(ours, theirs, 2):
     first = names[0]
     raise checkpoint.CheckpointError(
       f"{place}: of another model: {first}: expected"
-      f" {ours.get(first, ['none'])[:2]}, got"
+      f" {ours.get(first, ['none'])}, got"
       f" {theirs.get(first, ['none'])[:2]} ({len(names)} differ)"
     )
-  most = sum(leaf.nbytes for leaf in jax.tree.leaves(template)) + _SLACK
+  most = sum(_nbytes(leaf) for leaf in jax.tree.leaves(template)) + _SLACK
   size = sum(p.stat().st_size for p in place.rglob("*") if p.is_file())
   if size > most:
     raise ValueError(f"expected at most {most} bytes, got {size}")
-  args = ocp.args.StandardRestore(jax.tree.map(np.asarray, template))
   handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone())
   with ocp.Checkpointer(handler, multiprocessing_options=alone()) as reader:
     logging.set_verbosity(logging.ERROR)  # It misses a file that it can do
@@ -132,6 +167,8 @@ def read(place: pathlib.Path, template: Any) -> tuple[Any, dict]:
     finally:
       logging.set_verbosity(logging.WARNING)
     _check_stored(stored, template)
+    empty = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), template)
+    args = ocp.args.StandardRestore(empty)
     state = reader.restore(place / "state", args=args)
   if names := _differing(describe(state), theirs, 3):
     raise ValueError(f"wrong checksum of {', '.join(names[:3])}")

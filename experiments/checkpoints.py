@@ -8,6 +8,7 @@ single array is; after an array is read, its checksum is compared. Nothing here
 is a pickle.
 """
 
+import contextlib
 import json
 import pathlib
 import shutil
@@ -34,6 +35,11 @@ def _steps(place: pathlib.Path) -> list[int]:
   if not place.is_dir():
     return []
   return sorted(int(p.name) for p in place.iterdir() if p.name.isdigit())
+
+
+def exist(folder: pathlib.Path) -> bool:
+  """Whether a run has saved anything, in any format that is read."""
+  return bool(steps(folder)) or (folder / "checkpoint").exists()
 
 
 def _mend_metrics(place: pathlib.Path) -> None:
@@ -68,7 +74,8 @@ class Checkpoints:
     Args:
       folder: of the run.
       step: that the run goes on from; later ones, damaged, unreadable now or
-        of a future that is computed anew, are renamed to N.aside.
+        of a future that is computed anew, are renamed to N.aside, which
+        stays until a step after N is whole.
       keep: how many of the newest stay; the best stays as well.
     """
     place, self._keep = folder.absolute() / "checkpoints", keep
@@ -79,6 +86,24 @@ class Checkpoints:
         _set_aside(place / str(later))
     _mend_metrics(place)
     self._manager = self._open()
+
+  def _clear(self) -> None:
+    """Removes what was set aside and is older than a step that is whole."""
+    newest = max(_steps(self._place), default=0)
+    for aside in self._place.glob("*.aside"):
+      if aside.stem.isdigit() and int(aside.stem) < newest:
+        shutil.rmtree(aside, ignore_errors=True)
+
+  def _try(self, work: Callable[[], Any]) -> None:
+    """Opens the manager anew where a save fails: it may have dropped steps from
+    its list that are still there, and leaves a part that takes room."""
+    try:
+      work()
+    except Exception:
+      with contextlib.suppress(Exception):  # The same again.
+        self._manager.close()
+      self._manager = self._open()
+      raise
 
   def _open(self) -> ocp.CheckpointManager:
     """Orbax' manager, which reads what is there once."""
@@ -113,18 +138,14 @@ class Checkpoints:
     """
     if step in self._manager.all_steps():
       return
-    try:
-      self._manager.wait_until_finished()  # With the one before.
-    except Exception:
-      for partial in self._place.glob("*.orbax-checkpoint-tmp*"):
-        shutil.rmtree(partial, ignore_errors=True)  # Takes room on the disk.
-      raise
+    self.wait()  # For the one before.
     host = jax.tree.map(np.array, state)  # Copies: buffers may be donated.
     meta = contents.complete(meta, host)
     args = ocp.args.Composite(
       state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave(meta)
     )
-    self._manager.save(step, args=args, metrics={"metric": float(metric)})
+    metrics = {"metric": float(metric)}
+    self._try(lambda: self._manager.save(step, args=args, metrics=metrics))
 
   def try_save(
     self, step: int, state: Any, meta: dict, report, metric: float = -np.inf
@@ -174,11 +195,13 @@ class Checkpoints:
 
   def wait(self) -> None:
     """Returns when all that was saved is on disk."""
-    self._manager.wait_until_finished()
+    self._try(self._manager.wait_until_finished)
+    self._clear()
 
   def close(self) -> None:
     """Waits and closes."""
     self._manager.close()
+    self._clear()
 
   def __enter__(self):
     return self
@@ -197,7 +220,7 @@ def restore(
 
   Args:
     folder: of the run.
-    template: a state of the model.
+    template: a state of the model, or its shapes (`jax.eval_shape`).
     report: told of every damaged one.
 
   Returns:

@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
-from experiments import evaluate, finish, inputs, scoring
+from experiments import evaluate, finish, inputs, scoring, workdir
 from timedecode import channel, plots
 
 CHANNELS = {"flips": channel.binary_symmetric, "prefix": channel.prefix}
@@ -164,6 +164,7 @@ def main(argv):
     raise app.UsageError("expected --runs=A,B and no other arguments")
   folder = pathlib.Path(flags.FLAGS.output)
   try:
+    workdir.make_writable(folder)
     curves = [
       curve
       for place in flags.FLAGS.runs
@@ -172,9 +173,8 @@ def main(argv):
       )
     ]
     check(curves)
-  except ValueError as error:
+  except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
-  folder.mkdir(parents=True, exist_ok=True)
   path = folder / f"distort_{flags.FLAGS.kind}"
   path.with_suffix(".json").write_text(json.dumps(curves, indent=1) + "\n")
   path.with_suffix(".md").write_text(table(curves, flags.FLAGS.kind))

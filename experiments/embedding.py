@@ -17,7 +17,7 @@ import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
-from experiments import evaluate, finish, inputs, trains
+from experiments import evaluate, finish, inputs, trains, workdir
 
 PERPLEXITY = 30.0
 
@@ -90,6 +90,7 @@ def main(argv):
     raise app.UsageError("expected --runs=A,B and no other arguments")
   folder, found, panels = pathlib.Path(flags.FLAGS.output), [], []
   try:
+    workdir.make_writable(folder)
     for place in flags.FLAGS.runs:
       config, runs, source = evaluate.load(pathlib.Path(place))
       for view, run in runs.items():
@@ -103,9 +104,8 @@ def main(argv):
         about = {"view": view, "seed": config.seed, "data": source.name}
         found.append(about | scores)
         print(f"{title}: {scores}", flush=True)
-  except ValueError as error:
+  except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
-  folder.mkdir(parents=True, exist_ok=True)
   (folder / "embedding.json").write_text(json.dumps(found, indent=1) + "\n")
   picture = folder / "embedding.png"
   draw(panels).savefig(picture, dpi=150, metadata={"Software": None})

@@ -11,7 +11,16 @@ import pathlib
 from absl import app
 from ml_collections import ConfigDict
 
-from experiments import checks, finish, inputs, loop, options, workdir
+from experiments import (
+  checkpoints,
+  checks,
+  files,
+  finish,
+  inputs,
+  loop,
+  options,
+  workdir,
+)
 from experiments.configs import base
 
 
@@ -23,16 +32,18 @@ def load(folder: pathlib.Path):
     raise ValueError(
       f"workdir: {folder} has fields of another release: {', '.join(names)}"
     )
+  workdir.check_types(stored)
   config = ConfigDict(stored)
   checks.validate(config)
+  places = workdir.places(config, folder)
+  for place in places.values():  # Without one a model would be made.
+    if not checkpoints.exist(place):
+      raise ValueError(f"workdir: {place} holds no checkpoint")
   source = inputs.load(config)
   runs = {
     view: loop.prepare(config, view, place, source)
-    for view, place in workdir.places(config, folder).items()
+    for view, place in places.items()
   }
-  for run in runs.values():
-    if not int(run.state.step):
-      raise ValueError(f"workdir: {run.folder} holds no checkpoint")
   return config, runs, source
 
 
@@ -56,12 +67,11 @@ def main(argv):
     raise app.UsageError("expected --workdir=DIR and nothing else")
   folder = pathlib.Path(options.WORKDIR.value)
   try:
-    result = evaluate(folder)
-  except ValueError as error:
+    text = json.dumps(evaluate(folder), indent=2)
+    print(text, flush=True)  # Before the folder refuses it.
+    files.replace_text(folder / "evaluation.json", text + "\n")
+  except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
-  text = json.dumps(result, indent=2)
-  (folder / "evaluation.json").write_text(text + "\n")
-  print(text)
 
 
 if __name__ == "__main__":

@@ -183,6 +183,11 @@ def judge(config, source: sources.Source) -> Any:
   return judge_lib.load_or_train(data, folder, config.judge_epochs).params
 
 
+def judge_shapes(config) -> Any:
+  """Of what `judge` returns; nothing is trained or loaded."""
+  return None if config.data.target == "label" else judge_lib.shapes()
+
+
 def training_key(seed: int) -> jax.Array:
   """Root of a run's random numbers in training."""
   return jax.random.split(jax.random.key(seed + 1))[0]

@@ -6,9 +6,11 @@ import time
 
 import jax
 
-from experiments import build, loop, workdir
+from experiments import build, files, loop, workdir
 from timedecode import datasets
 from timedecode.datasets import feed, sources
+
+_LIMIT = 2**24  # Bytes of a file that is kept.
 
 
 class Job:
@@ -75,7 +77,5 @@ def kept(path: pathlib.Path, make):
   """The JSON of `path`, made and written if it is not there."""
   if not path.exists():
     value = make()
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
-    temporary.replace(path)
-  return json.loads(path.read_text())
+    files.replace_text(path, json.dumps(value, indent=1) + "\n")
+  return files.parse(files.read_text(path, _LIMIT), str(path))

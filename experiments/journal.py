@@ -1,63 +1,39 @@
 """What a run leaves as it goes: metrics, checkpoints, progress."""
 
 import json
-import os
 import pathlib
 import time
 
 import jax
 import numpy as np
 
-from experiments import checkpoints, inputs, interruptions
-from timedecode import metrics, parallel
+from experiments import checkpoints, files, inputs, interruptions, progress
+from timedecode import diagnostics, parallel
 from timedecode.datasets import sources
 
 
 class NonFiniteLossError(RuntimeError):
-  """The loss of a training step was infinite or not a number."""
+  """A loss, or a number of a state, was infinite or not a number."""
 
 
+_METRICS = 2**28  # Bytes of a file of them.
 SKIPS = 50  # In a row, after which skipping does not help.
+_all_finite = jax.jit(diagnostics.all_finite)
 
 
-def _stop(step, loss, rows, folder):
-  """Stops at a non-finite loss; the last finite metrics are kept on disk."""
+def _stop(step, told, rows, folder):
+  """Stops at what is not finite; the last finite metrics are kept on disk."""
   last = rows[-1] if rows else None
   path = folder / "non_finite.json"
   found = {"step": step, "last_finite": last}
   if parallel.is_main():
-    replace_text(path, json.dumps(found, indent=2) + "\n")
+    files.replace_text(path, json.dumps(found, indent=2) + "\n")
   raise NonFiniteLossError(
-    f"the loss of step {step} is {float(loss)}; the last finite"
-    f" metrics are in {path}; checkpoints beside it, if there are some, are of"
-    " earlier steps. Try a smaller optimizer.learning_rate, or"
-    " non_finite='skip' where a rare step is to blame."
+    f"{told}; the last finite metrics are in {path}; checkpoints beside it, if"
+    " there are some, are of earlier steps. Try a smaller"
+    " optimizer.learning_rate, or non_finite='skip' where a rare step is to"
+    " blame."
   )
-
-
-def describe(metrics_) -> dict:
-  """Metrics of a step as plain numbers, information in bits."""
-  diagnostics = metrics_.diagnostics
-  row = {
-    "train_loss": float(metrics_.loss),
-    "train_distortion": float(metrics_.distortion),
-    "train_information_bits": float(metrics.nats_to_bits(metrics_.information)),
-    "train_readout_rate": float(metrics_.readout_rate),
-    "train_readout_entropy_bits": float(metrics.nats_to_bits(metrics_.entropy)),
-  }
-  for name, value in diagnostics._asdict().items():
-    row[name] = [float(v) for v in value]
-  return row
-
-
-def replace_text(path: pathlib.Path, text: str) -> None:
-  """Writes the file anew, all or nothing."""
-  temporary = path.with_suffix(".partial")
-  with temporary.open("w") as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())  # Or a power cut leaves an empty file of the name.
-  temporary.replace(path)
 
 
 def read_rows(path: pathlib.Path) -> list[dict]:
@@ -68,14 +44,18 @@ def read_rows(path: pathlib.Path) -> list[dict]:
   """
   if not path.exists():
     return []
-  rows = []
-  for number, line in enumerate(path.read_text().split("\n")[:-1], 1):
+  rows, lines = [], files.read_text(path, _METRICS).split("\n")[:-1]
+  for number, line in enumerate(lines, 1):
     try:
-      rows.append(json.loads(line))
-    except json.JSONDecodeError as error:
+      row = json.loads(line) if len(line) <= files.LIMIT else None
+    except (ValueError, RecursionError):
+      row = None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
       raise ValueError(
-        f"{path}, line {number}: expected JSON, got {line[:40]!r}"
-      ) from error
+        f"{path}, line {number}: expected JSON with a step, at most"
+        f" {files.LIMIT} characters, got {line[:40]!r}"
+      )
+    rows.append(row)
   return rows
 
 
@@ -88,7 +68,7 @@ def write_rows(path: pathlib.Path, rows: list[dict], report) -> None:
     report: told if they can't be written, which is not the end of a run.
   """
   try:
-    replace_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    files.replace_text(path, "".join(json.dumps(row) + "\n" for row in rows))
   except OSError as error:
     report(f"metrics not written: {error}")
 
@@ -110,7 +90,8 @@ class Journal:
     self._data = digests(source)
     self._key = inputs.validation_key(config.seed)
     self._before = 0.0, run.seconds  # Seconds waited, and of training.
-    self.skipped, self._in_a_row, self._pending = run.skipped, 0, None
+    self.skipped, self._in_a_row = run.skipped, run.in_a_row
+    self._pending = None
     self.rows = run.rows
     self._path = run.folder / "metrics.jsonl"
     self._checkpoints, self._saved = None, time.monotonic()
@@ -143,10 +124,22 @@ class Journal:
       return
     self._in_a_row += 1
     if self._config.non_finite == "stop" or self._in_a_row >= SKIPS:
-      _stop(step, loss, self.rows, self._run.folder)
+      told = f"the loss of step {step} is {float(loss)}"
+      _stop(step, told, self.rows, self._run.folder)
     self.skipped += 1
     if parallel.is_main():
       self._report(f"[{self._run.view}] step {step} is not finite: skipped")
+
+  def _check(self, state) -> None:
+    """Stops the run at a state that is not finite; its loss may be.
+
+    What is not finite stays so, and is seen before it is judged or saved. A
+    test at every step would read all of the state once more.
+    """
+    if not _all_finite(state):
+      step = int(state.step)
+      told = f"the state after step {step} is not finite"
+      _stop(step, told, self.rows, self._run.folder)
 
   def _save(self, step, state, seconds, metric=-np.inf, owed=None) -> bool:
     """Begins a checkpoint, with what is known of an evaluation that is still
@@ -155,7 +148,7 @@ class Journal:
     meta = {
       "view": self._run.view, "step": step, "seed": self._config.seed,
       "train_seconds": seconds, "data": self._data, "skipped": self.skipped,
-      "owed": owed,
+      "in_a_row": self._in_a_row, "owed": owed,
     }  # fmt: skip
     return self._checkpoints.try_save(step, state, meta, self._told, metric)
 
@@ -176,8 +169,7 @@ class Journal:
     self.settle()
     state = parallel.to_local(state)
     step = int(state.step)
-    if not all(np.isfinite(x).all() for x in jax.tree.leaves(state.params)):
-      _stop(step, np.nan, self.rows, self._run.folder)
+    self._check(state)
     begun = self._save(step, state, seconds)
     return begun and (not now or self._checkpoints.try_wait(self._told))
 
@@ -193,6 +185,7 @@ class Journal:
       return
     run, config, state = self._run, self._config, parallel.to_local(state)
     step = int(state.step)
+    self._check(state)
     try:
       figures, _ = run.evaluate(
         self._judge_params, state.params, self._source.rows("validation"),
@@ -203,10 +196,13 @@ class Journal:
       saved = begun and self._checkpoints.try_wait(self._told)
       raise interruptions.InterruptedRunError(step, saved) from error
     # Of the parameters after the step, which the checkpoint will hold.
-    if not np.isfinite(figures["distortion"]):
-      _stop(step, figures["distortion"], self.rows, run.folder)
+    if not np.isfinite(nats := figures["distortion"]):
+      told = f"the distortion on validation after step {step} is {nats}"
+      _stop(step, told, self.rows, run.folder)
     spent = max(seconds - self._before[1], 1e-9)  # In training.
-    row = _row(config, self._source.name, step, seconds, figures | described)
+    row = progress.row(
+      config, self._source.name, step, seconds, figures | described
+    )
     row |= {
       "waiting_share": (waited - self._before[0]) / spent,
       "skipped_steps": self.skipped,
@@ -215,7 +211,7 @@ class Journal:
     self._write_rows()
     metric = row[inputs.task(config).metric]
     self._save(step, state, seconds, metric)
-    self._report(progress_line(config, run.view, row))
+    self._report(progress.line(config, run.view, row))
 
   def repay(self) -> None:
     """Makes the evaluation that the end of the run before has cut off."""
@@ -225,25 +221,3 @@ class Journal:
     self.keep(run.state, run.owed, run.seconds, 0.0)
     metric = self.rows[-1][inputs.task(self._config).metric]
     self._checkpoints.rate(int(run.state.step), metric)
-
-
-def _row(config, source, step, seconds, figures):
-  seen = step * config.batch_size
-  return {
-    "step": step, "examples_seen": seen, "train_seconds": seconds,
-    "examples_per_second": seen / max(seconds, 1e-9),
-    "data_source": source, "split": "validation",
-  } | figures  # fmt: skip
-
-
-def progress_line(config, view, row) -> str:
-  """What a person wants to see while it runs."""
-  metric = inputs.task(config).metric
-  left = (config.steps - row["step"]) * row["train_seconds"] / row["step"]
-  return (
-    f"[{view}] step {row['step']}/{config.steps}"
-    f"  {row['examples_per_second']:,.0f} examples/s  {left:4.0f} s left"
-    f"  distortion {row['distortion']:.1f} nats"
-    f"  information {row['information_bits']:.1f} bits"
-    f"  {metric.replace('_', ' ')} {row[metric]:.3f} (validation)"
-  )

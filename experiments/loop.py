@@ -13,6 +13,7 @@ from experiments import (
   inputs,
   interruptions,
   journal,
+  progress,
   scoring,
 )
 from timedecode import parallel, training
@@ -96,7 +97,8 @@ class Run(NamedTuple):
     seconds: of training so far, without evaluations and compilation.
     rows: of the metrics file up to the checkpoint.
     skipped: steps so far that were not finite and passed over.
-    owed: `journal.describe` of the step's metrics where its evaluation was cut
+    in_a_row: those of them after the last finite one.
+    owed: `progress.describe` of the step's metrics where its evaluation was cut
       off, and is to be made.
   """
 
@@ -108,6 +110,7 @@ class Run(NamedTuple):
   seconds: float
   rows: list[dict]
   skipped: int = 0
+  in_a_row: int = 0
   owed: dict | None = None
 
 
@@ -139,21 +142,24 @@ def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
     CheckpointError: a checkpoint that is damaged or of another model.
   """
   built = build.build(config, view)
-  state = build.init_state(config, built)
-  seconds, skipped, rows, owed = 0.0, 0, [], None
-  found = parallel.on_main(lambda: _restore(folder, state, source))
-  if found is not None:
+  fresh = lambda: build.init_state(config, built)
+  shapes = jax.eval_shape(fresh)  # Held against a checkpoint before all else.
+  seconds, skipped, in_a_row, rows, owed = 0.0, 0, 0, [], None
+  found = parallel.on_main(lambda: _restore(folder, shapes, source))
+  if found is None:
+    state = fresh()
+  else:
     restored, meta, rows = found
     state = jax.tree.map(jnp.asarray, restored)
     seconds, skipped = meta["train_seconds"], meta.get("skipped", 0)
-    owed = meta.get("owed")
+    in_a_row, owed = meta.get("in_a_row", 0), meta.get("owed")
     last = int(state.step) - (owed is not None)
     rows = [row for row in rows if row["step"] <= last]
   state = parallel.from_main(state)
   evaluate = scoring.make_evaluator(config, view, source)
   return Run(
-    view, folder, built, evaluate, state, seconds, rows, skipped, owed
-  )  # fmt: skip
+    view, folder, built, evaluate, state, seconds, rows, skipped, in_a_row, owed
+  )
 
 
 def train(config, run: Run, source, judge_params, report=print) -> Run:
@@ -182,7 +188,7 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
       if now:
         kept.settle()
         timer.stop()
-        described = journal.describe(metrics_)
+        described = progress.describe(metrics_)
         kept.keep(state, described, timer.seconds, batches.waited)
         kept.since(batches.waited, timer.seconds)
         timer.start()

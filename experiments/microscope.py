@@ -125,7 +125,7 @@ def main(argv):
       where = pathlib.Path(place)
       subject = of_folder(where, values.view, values.examples)
     found = write(subject, folder)
-  except ValueError as error:
+  except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
   print(*microscope_page.statements(found), sep="\n")
   spent = time.perf_counter() - start

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from experiments import build, evaluate, options, trains
+from experiments import build, evaluate, files, options, trains
 from timedecode import bottleneck, datasets, metrics, priors
 from timedecode.datasets import sources
 
@@ -125,10 +125,10 @@ def main(argv):
     raise app.UsageError("expected --workdir=DIR and nothing else")
   folder = pathlib.Path(options.WORKDIR.value)
   try:
-    result = run(folder)
-  except ValueError as error:
+    text = json.dumps(run(folder), indent=2)
+    files.replace_text(folder / "priors.json", text + "\n")
+  except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
-  (folder / "priors.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

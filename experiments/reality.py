@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from experiments import evaluate, inputs
+from experiments import evaluate, inputs, workdir
 from timedecode import datasets, metrics, plots, training
 from timedecode import judge as judge_lib
 from timedecode.datasets import mnist_dvs, sources
@@ -155,12 +155,12 @@ def main(argv):
     raise app.UsageError("expected --run=DIR and --data_dir=DIR")
   folder = pathlib.Path(flags.FLAGS.output)
   try:
+    workdir.make_writable(folder)
     figures, shown = compare(
       pathlib.Path(flags.FLAGS.run), flags.FLAGS.data_dir, flags.FLAGS.digit
     )
-  except ValueError as error:
+  except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
-  folder.mkdir(parents=True, exist_ok=True)
   text = json.dumps(figures, indent=1)
   (folder / "reality.json").write_text(text + "\n")
   (folder / "reality.md").write_text(table(figures))

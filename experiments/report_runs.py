@@ -93,7 +93,7 @@ def _state(folder: pathlib.Path, steps) -> str:
     except (ValueError, TypeError, KeyError):
       continue  # Cut off.
   stopped = (folder / "non_finite.json").exists()
-  return f"step {step} of {steps}" + ", loss not finite" * stopped
+  return f"step {step} of {steps}" + ", not finite" * stopped
 
 
 def read_run(folder: pathlib.Path, config: dict, study: str, row: str) -> Run:

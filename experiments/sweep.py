@@ -33,6 +33,7 @@ from experiments import (
   sweep_program,
   sweep_run,
 )
+from timedecode import parallel
 
 
 def define() -> None:
@@ -74,7 +75,9 @@ def _run(values) -> None:
     values.together,
   )  # fmt: skip
   if values.dry_run:
-    print(sweep_plan.describe(sweep))
+    plan = sweep_plan.describe(sweep)  # All compile what they share.
+    if parallel.is_main():
+      print(plan)
     return
   folder = pathlib.Path(options.WORKDIR.value)
   sweep_run.run(sweep, folder, values.sweep)

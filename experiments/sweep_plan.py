@@ -122,9 +122,11 @@ def members(config, values: dict[str, list]) -> list[Member]:
     pairs = dict(zip(values, chosen, strict=True))
     own.update_from_flattened_dict(pairs)
     name = ", ".join(f"{field}={value}" for field, value in pairs.items())
+    alone = own.copy_and_resolve_references()
+    alone.parallel, alone.num_devices = "none", 0  # They share no examples.
     try:
-      checks.validate(own)
-      build.build(own, own.view)
+      checks.validate(alone)
+      build.build(alone, own.view)
     except ValueError as error:
       raise ValueError(f"{name}: {error}") from error
     result.append(Member(name, pairs, own))
@@ -189,7 +191,7 @@ def rungs(config, count: int, halving: int) -> list[tuple[int, int]]:
 def describe(sweep) -> str:
   """What a `sweep_run.Sweep` will do, with its memory.
 
-  Compiles each group's step, and trains nothing.
+  Compiles each group's step and evaluation, and trains nothing.
   """
   first = 3 * len(sweep.groups)  # Start, step, evaluation.
   more = [2 * min(left, len(sweep.groups)) for _, left in sweep.rungs[:-1]]
@@ -204,12 +206,13 @@ def describe(sweep) -> str:
   for steps, left in sweep.rungs[:-1]:
     text.append(f"after {steps} steps the best {left} members go on")
   for group in sweep.groups:
-    state, temporary = sweep.program(group.members).memory()
+    state, *temporary = sweep.program(group.members).memory()
+    most, where = max(zip(temporary, ("a step", "an evaluation"), strict=True))
     rows = sources.nbytes(sweep.source(group.members[0]).rows("train"))
     text.append(
       f"group {group.number}: {len(group.members)} members,"
       f" {group.members[0].config.steps} steps; state {state / 1e6:,.1f} MB,"
-      f" temporaries of a step {temporary / 1e6:,.1f} MB, rows"
+      f" temporaries at most {most / 1e6:,.1f} MB, of {where}, rows"
       f" {rows / 1e6:,.1f} MB (streamed beyond data.device_bytes) per device"
     )
     text += [f"  {member.name}" for member in group.members]

@@ -5,7 +5,9 @@ of members, and so is their state. A step is that of a single run under
 `jax.vmap` (or `jax.lax.map`: one after the other, inside of the program), on
 every device for its share of the members. A member whose step is not finite
 stops there, with the state before it, or skips it, as its configuration says,
-and stops after as many in a row as a single run does; others go on.
+and stops after as many in a row as a single run does; others go on. (A single
+run that stops sees a state that is not finite when it is judged or saved next,
+which is after the same step or a few more.)
 """
 
 from typing import Any, NamedTuple
@@ -153,34 +155,55 @@ class Program:
       key = jax.random.fold_in(key, number)
     return evaluate(judge_params, params, rows, key, 0.0)[0]
 
+  def without_broken(self, states, figures) -> MemberState:
+    """The states; members whose distortion on validation is not finite go no
+    further, as runs of their own.
+
+    Args:
+      states: on their devices.
+      figures: of `evaluate`.
+    """
+    alive = self.collect(states.alive)
+    finite = np.isfinite([found["distortion"] for found in figures])
+    if not (alive & ~finite).any():
+      return states
+    return states._replace(alive=self.place(alive & finite))
+
   def init(self) -> MemberState:
     """All members at step 0."""
     return self._init(self.given(jax.random.key))
 
-  def memory(self) -> tuple[int, int]:
-    """Bytes of a device's states, and of what its step needs besides.
-
-    Compiles the step.
+  def memory(self) -> tuple[int, int, int]:
+    """Bytes of a device's states, and of what its step and its evaluation need
+    besides. Compiles both.
     """
     given = self.given(jax.random.key)
     lead = given.key.shape[:-1]  # [M], or devices and members.
-    size = self._config.batch_size
-    rows = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(
-        (*lead, size, *leaf.shape[1:]), leaf.dtype
-      ),
-      self._source.rows("train"),
-    )
     states = jax.eval_shape(self._init, given)
-    found = self.step.lower(states, rows, given, False).compile()
+    rows = self._rows("train", (*lead, self._config.batch_size))
+    step = self.step.lower(states, rows, given, False)
+    judge = inputs.judge_shapes(self._config)
+    rows = self._rows("validation", (scoring.EVAL_BATCH,))
+    evaluate = self._evaluate.lower(
+      states.train.params, given, judge, rows, 0, 0
+    )
     total = sum(
       leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states)
     )
     count = len(self.layout.devices)
     if self.layout.kind == "pmap":  # Of this process alone.
       count //= jax.process_count()
-    temporary = found.memory_analysis()
-    return total // count, getattr(temporary, "temp_size_in_bytes", 0)
+    needed = (one.compile().memory_analysis() for one in (step, evaluate))
+    return total // count, *(
+      getattr(temporary, "temp_size_in_bytes", 0) for temporary in needed
+    )
+
+  def _rows(self, split: str, lead: tuple[int, ...]):
+    """Shapes of rows of a split, `lead` of them."""
+    return jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct((*lead, *leaf.shape[1:]), leaf.dtype),
+      self._source.rows(split),
+    )
 
   def place(self, whole: Any) -> Any:
     """Arrays [M or filled up, ...] of the host on the devices."""

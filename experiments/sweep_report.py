@@ -10,7 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import checkpoints, constant, inputs, journal, sweep_figures
+from experiments import (
+  checkpoints,
+  constant,
+  inputs,
+  journal,
+  sweep_figures,
+  workdir,
+)
 
 _PLAIN = (  # Figures in the Markdown table, where the task has them.
   "judge_accuracy", "accuracy", "distortion", "information_bits",
@@ -150,9 +157,24 @@ class End(NamedTuple):
   source: Any
 
 
+def _is_of(folder: pathlib.Path, config, step: int) -> bool:
+  """Whether a work folder is of that configuration, at that step."""
+  if not (folder / "config.json").exists():
+    return False
+  theirs = workdir.complete(workdir.read_config(folder))
+  found = workdir.differing(*(
+    {k: v for k, v in workdir.flat(tree).items() if k not in workdir.ELSEWHERE}
+    for tree in (theirs, json.loads(config.to_json_best_effort()))
+  ))  # fmt: skip
+  return not found and checkpoints.steps(folder)[-1:] == [step]
+
+
 def write_best(folder: pathlib.Path, end: End) -> None:
-  """A work folder as `train` leaves it before its test, made anew."""
+  """A work folder as `train` leaves it before its test; one of the same member
+  at the same step, and what others have put there, is left as it is."""
   config = end.member.config
+  if _is_of(folder, config, int(end.state.step)):
+    return
   partial = folder.with_name(f"{folder.name}.partial")
   shutil.rmtree(partial, ignore_errors=True)
   partial.mkdir(parents=True)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import checkpoints, inputs, interruptions, journal
+from experiments import checkpoints, inputs, interruptions, journal, progress
 from timedecode import metrics as metrics_lib
 from timedecode import parallel
 from timedecode.datasets import feed
@@ -29,12 +29,6 @@ class End(NamedTuple):
 
   states: Any
   rows: list[dict]
-
-
-def _finite(value: Any) -> Any:
-  """The value; None in place of a number that JSON and tables can't hold."""
-  unfit = isinstance(value, float) and not np.isfinite(value)
-  return None if unfit else value
 
 
 def _numbers(metrics) -> np.ndarray:
@@ -86,7 +80,8 @@ class Segment:
     states, first, owed = parallel.from_main(restored or fresh)
     if owed[0].any():
       placed = self._program.place(states)
-      self._evaluate(placed, np.asarray(owed), int(first))
+      placed = self._evaluate(placed, np.asarray(owed), int(first))
+      states = self._program.collect(placed)
     if first < last:
       states = self._train(states, int(first))
     self._close()
@@ -158,7 +153,8 @@ class Segment:
         jax.block_until_ready(metrics)
         self._seconds = before + time.monotonic() - begun
         if now:
-          self._evaluate(states, _numbers(program.collect(metrics)), done)
+          numbers = _numbers(program.collect(metrics))
+          states = self._evaluate(states, numbers, done)
         saved = self._save(states, done)
         if stop:
           saved = self._close() and saved
@@ -192,8 +188,8 @@ class Segment:
     }  # fmt: skip
     return self._kept.try_save(step, whole, meta, self._report)
 
-  def _evaluate(self, states, numbers, step) -> None:
-    """A line per member; one that is not finite keeps what it had before.
+  def _evaluate(self, states, numbers, step):
+    """A line per member; the states, without those that break here.
 
     Args:
       states: on their devices.
@@ -209,6 +205,7 @@ class Segment:
       saved = self._save(states, step, numbers)
       saved = self._close() and saved
       raise interruptions.InterruptedRunError(step, saved) from error
+    states = self._program.without_broken(states, figures)
     alive = self._program.collect(states.alive)
     steps = self._program.collect(states.train.step)
     skipped = self._program.collect(states.skipped)
@@ -224,12 +221,13 @@ class Segment:
         ),
         "data_source": self._source.name, "split": "validation",
       } | figures[place])  # fmt: skip
-    rows = [{k: _finite(v) for k, v in row.items()} for row in rows]
+    rows = [{k: progress.finite(v) for k, v in row.items()} for row in rows]
     self._rows += rows
-    if self._kept is None:
-      return
-    journal.write_rows(self._folder / "metrics.jsonl", self._rows, self._report)
-    self._report(self._progress(rows, step))
+    path = self._folder / "metrics.jsonl"
+    if self._kept is not None:
+      journal.write_rows(path, self._rows, self._report)
+      self._report(self._progress(rows, step))
+    return states
 
   def _progress(self, rows, step) -> str:
     metric = inputs.task(self._config).metric

@@ -31,9 +31,9 @@ from flax import linen as nn
 from experiments import (
   build,
   checks,
+  files,
   finish,
   inputs,
-  journal,
   loop,
   options,
   vae_scoring,
@@ -169,7 +169,7 @@ def train(config, source, kl_weight: float, validate, report=print, keep=None):
 
 
 def progress_line(config, done, seconds, loss, figures) -> str:
-  """As `journal.progress_line`."""
+  """As `progress.line`."""
   return (
     f"[vae] step {done}/{config.steps}"
     f"  {done * config.batch_size / max(seconds, 1e-9):,.0f} examples/s"
@@ -198,7 +198,7 @@ def run(config, folder: pathlib.Path, kl_weight: float = 1.0) -> dict:
   key_eval = jax.random.split(jax.random.key(config.seed + 1))[1]
   validate = lambda p: evaluate(p, source.rows("validation"), key_eval)[0]
   path = folder / "metrics.jsonl"
-  journal.replace_text(path, "")  # It begins anew where it was killed.
+  files.replace_text(path, "")  # It begins anew where it was killed.
   keep = functools.partial(add, path)
   params, seconds = train(config, source, kl_weight, validate, keep=keep)
   figures, pictures = evaluate(

@@ -6,6 +6,7 @@ import pathlib
 import reprlib
 import tempfile
 
+from experiments import files
 from experiments.configs import base
 from timedecode import parallel
 
@@ -38,9 +39,7 @@ def claim(config, folder: pathlib.Path) -> None:
   if not path.exists():
     check_empty(folder, path)
     make_writable(folder)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(ours, indent=2) + "\n")
-    partial.replace(path)
+    files.replace_text(path, json.dumps(ours, indent=2) + "\n")
     return
   trees = flat(complete(read_config(folder))), flat(ours)
   found = differing(
@@ -75,10 +74,7 @@ def read_config(folder: pathlib.Path) -> dict:
   path = folder / "config.json"
   if not path.exists():
     raise ValueError(f"workdir: expected a run's folder, {path} is missing")
-  try:
-    config = json.loads(path.read_text())
-  except ValueError as error:
-    raise ValueError(f"workdir: {path} is not JSON: {error}") from error
+  config = files.parse(files.read_text(path), f"workdir: {path}")
   if not isinstance(config, dict):
     raise ValueError(f"workdir: {path} holds no configuration")
   return config
@@ -97,6 +93,31 @@ def _filled(tree: dict, defaults: dict) -> dict:
     else value
     for name, value in tree.items()
   }
+
+
+def check_types(config: dict) -> None:
+  """Raises ValueError that names a field of another type than base.py's.
+
+  Args:
+    config: complete, of known fields, as JSON has it.
+  """
+  _check_type("", config, json.loads(base.get_config().to_json_best_effort()))
+
+
+def _check_type(name: str, value, default) -> None:
+  kind = type(default)
+  kinds = (int, float) if kind is float else (kind,)
+  if not isinstance(value, kinds) or isinstance(value, bool) != (kind is bool):
+    raise ValueError(
+      f"config.{name}: expected a value of type {kind.__name__}, got"
+      f" {reprlib.repr(value)}"
+    )
+  if kind is dict:
+    for part, one in value.items():
+      _check_type(f"{name}.{part}".strip("."), one, default[part])
+  if kind is list:
+    for one in value:
+      _check_type(name, one, default[0])
 
 
 def flat(tree, prefix: str = "") -> dict:

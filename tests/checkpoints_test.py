@@ -1,6 +1,8 @@
 """Checkpoints by Orbax: kept, whole, refused or passed over when damaged."""
 
 import json
+import re
+import resource
 import shutil
 
 import jax
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tensorstore
 
 from experiments import benchmark_checkpoints, checkpoints
 from experiments.configs import smoke
@@ -174,6 +177,30 @@ def test_larger_arrays_than_are_told_of_are_not_read(tmp_path, monkeypatch):
   assert "are not those it is said to hold" in told[0]
 
 
+def test_chunks_larger_than_their_array_are_not_read(tmp_path):
+  """Of zeros, 12 MB take some hundred bytes; the array's own part is right."""
+  _save(tmp_path, {1: 0.5, 2: 0.6})
+  name = "params.encoder.w"
+  base = f"file://{tmp_path}/checkpoints/2/state/"
+  store = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
+  layout = {"shape": [2, 3], "chunks": [10**6, 3], "dtype": "<f4"}
+  array = tensorstore.open(
+    {
+      "driver": "zarr", "kvstore": store,
+      "metadata": layout | {"compressor": {"id": "zstd", "level": 1}},
+    },
+    create=True, delete_existing=True,
+  ).result()  # fmt: skip
+  array.write(np.asarray(_state(2).params.encoder["w"])).result()
+  size = sum(p.stat().st_size for p in _files(tmp_path, 2))
+  assert size < 2**16
+  told = []
+  state, _ = checkpoints.restore(tmp_path, _state(0), told.append)
+  assert int(state.step) == 1
+  expected = rf"damaged: {name}: .* at most \[2, 3\], got \(1000000, 3\)"
+  assert re.search(expected, told[0])
+
+
 def test_what_is_not_gone_on_from_is_set_aside(tmp_path):
   """An error of the moment costs nothing for good."""
   _save(tmp_path, {1: 0.5, 2: 0.6})
@@ -184,6 +211,44 @@ def test_what_is_not_gone_on_from_is_set_aside(tmp_path):
   shutil.rmtree(tmp_path / "checkpoints/2")
   (tmp_path / "checkpoints/2.aside").rename(tmp_path / "checkpoints/2")
   assert checkpoints.restore(tmp_path, _state(0))[1]["seed"] == 20
+
+
+def test_what_was_set_aside_goes_when_a_later_step_is_whole(tmp_path):
+  _save(tmp_path, {1: 0.5, 2: 0.6, 3: 0.7}, 3)
+  (tmp_path / "checkpoints/note.aside").mkdir()  # Not of ours.
+  names = lambda: {p.name for p in (tmp_path / "checkpoints").iterdir()}
+  with checkpoints.Checkpoints(tmp_path, 1) as kept:
+    assert {"2.aside", "3.aside"} < names()
+    for step in (2, 3):
+      kept.save(step, _state(step), {})
+    kept.wait()
+    assert names() == {"1", "2", "3", "3.aside", "note.aside"}
+    kept.save(4, _state(4), {})
+  assert names() == {"1", "2", "3", "4", "note.aside"}
+
+
+def test_the_best_is_known_after_a_save_that_failed(tmp_path):
+  """One that would have taken its place; it is replaced when one does."""
+  names = lambda: checkpoints.steps(tmp_path)
+  told, limits = [], resource.getrlimit(resource.RLIMIT_FSIZE)
+  with checkpoints.Checkpoints(tmp_path, 0, keep=1) as kept:
+    kept.save(1, _state(1), {}, 0.5)
+    kept.wait()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+      kept.try_save(2, _state(2), {}, told.append, 0.6)
+      assert not kept.try_wait(told.append)
+    finally:
+      resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "checkpoint not written" in told[0]
+    for step, metric, left in (
+      (3, 0.2, [1, 3]),
+      (4, 0.3, [1, 4]),
+      (5, 0.9, [5]),
+    ):
+      kept.try_save(step, _state(step), {}, told.append, metric)
+      kept.wait()
+      assert names() == left
 
 
 def test_another_model_is_refused_before_an_array_is_read(tmp_path):

@@ -2,9 +2,10 @@
 
 import json
 
+import jax
 import pytest
 
-from experiments import costs
+from experiments import build, costs
 
 STORED = json.loads(costs.STORED.read_text())
 
@@ -40,6 +41,26 @@ def test_products_of_the_classifier_by_hand(letter, rows):
   products = 2 * rows * (2 * 700 * 256 + 3 * 256 * 20)
   found = STORED[f"classifier_{letter}_fused"]["flops"]
   assert products < found < 1.01 * products
+
+
+@pytest.mark.parametrize("name", ["mnist_time", "mnist_time_published"])
+def test_the_exchange_of_gradients_is_what_the_formula_gives(name):
+  """The table of several devices on paper, in the README of experiments."""
+  config = costs.NAMES[name]()
+  built = build.build(config, config.view)
+  params = jax.eval_shape(built.init, jax.random.key(0)).params
+  count = sum(leaf.size for leaf in jax.tree.leaves(params))
+  text = (costs.STORED.parents[1] / "README.md").read_text()
+  assert f"({count:,})" in text
+  per_example = STORED[name]["product_flops"] / config.batch_size
+  for devices in (8, 64, 256):
+    moved = 2 * (devices - 1) / devices * 4 * count
+    times = moved / 100e9, 2 * (devices - 1) * 1e-6
+    least = 9 * 100e12 * sum(times) / per_example
+    told = " | ".join(f"{1e3 * seconds:.3f} ms" for seconds in times)
+    assert (
+      f"| `{name}` | {devices} | {moved / 1e6:.2f} MB | {told} | {least:,.0f} |"
+    ) in text
 
 
 def test_the_table_names_every_step():

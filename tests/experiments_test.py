@@ -23,6 +23,7 @@ from experiments import (
   evaluate,
   inputs,
   interruptions,
+  job,
   journal,
   kills,
   loop,
@@ -86,7 +87,7 @@ def test_a_void_state_is_not_saved_between_evaluations(tmp_path):
     optimizer__learning_rate=1e38, optimizer__warmup_fraction=0.0,
     optimizer__max_norm=0.0,
   )  # fmt: skip
-  with pytest.raises(journal.NonFiniteLossError, match="loss of step 1 is nan"):
+  with pytest.raises(journal.NonFiniteLossError, match="the state after step"):
     _train(config, tmp_path / "run")
   assert not _saved(tmp_path / "run")
 
@@ -253,6 +254,21 @@ def test_skipping_ends_where_no_step_is_finite(tmp_path):
     optimizer__learning_rate=1e38, optimizer__warmup_fraction=0.0,
     optimizer__max_norm=0.0,
   )  # fmt: skip
+  with pytest.raises(journal.NonFiniteLossError, match="loss of step 50 is"):
+    _train(config, tmp_path / "run")
+
+
+def test_skips_in_a_row_are_counted_on_after_a_restart(tmp_path, monkeypatch):
+  config = _tiny(
+    steps=60, eval_every=60, non_finite="skip", optimizer__name="sgd",
+    optimizer__learning_rate=1e38, optimizer__warmup_fraction=0.0,
+    optimizer__max_norm=0.0,
+  )  # fmt: skip
+  with monkeypatch.context() as asked:
+    asked.setattr(interruptions, "wanted", lambda step: step == 29)
+    with pytest.raises(interruptions.InterruptedRunError):
+      _train(config, tmp_path / "run")
+  assert _saved(tmp_path / "run") == [30]
   with pytest.raises(journal.NonFiniteLossError, match="loss of step 50 is"):
     _train(config, tmp_path / "run")
 
@@ -678,6 +694,94 @@ def test_evaluate_refuses_folders_without_a_run(tmp_path):
       evaluate.evaluate(tmp_path)
 
 
+@pytest.mark.parametrize("field, value, error", [
+  ("beta", "x", "config.beta: expected a value of type float, got 'x'"),
+  ("steps", "x", "config.steps: expected a value of type int, got 'x'"),
+  ("steps", True, "config.steps: expected a value of type int, got True"),
+  ("view", 1, "config.view: expected a value of type str, got 1"),
+  ("encoder.hidden", 6, "encoder.hidden: expected a value of type list, got 6"),
+  ("encoder.hidden", ["x"], "hidden: expected a value of type int, got 'x'"),
+  ("encoder", {}, "holds no checkpoint"),  # As before a field came.
+  ("optimizer", 3, "fields of another release: optimizer"),
+  ("optimizer.name", {}, "name: expected a value of type str, got {}"),
+])  # fmt: skip
+def test_evaluate_names_a_field_of_another_type(tmp_path, field, value, error):
+  workdir.claim(_tiny(), tmp_path)
+  path = tmp_path / "config.json"
+  stored = json.loads(path.read_text())
+  place, _, leaf = field.rpartition(".")
+  (stored[place] if place else stored)[leaf] = value
+  path.write_text(json.dumps(stored))
+  with pytest.raises(ValueError, match=error):
+    evaluate.load(tmp_path)
+
+
+def test_files_of_a_run_that_are_too_large_are_not_read(tmp_path):
+  path = tmp_path / "config.json"
+  path.write_text("[" * 10**5)
+  with pytest.raises(ValueError, match="config.json is not JSON: "):
+    evaluate.load(tmp_path)
+  with path.open("wb") as file:
+    file.truncate(2**33)
+  with pytest.raises(
+    ValueError, match=r"config.json: expected at most \d+ byt"
+  ):
+    evaluate.load(tmp_path)
+  path = tmp_path / "metrics.jsonl"
+  path.write_text(json.dumps({"step": 1, "more": "x" * 2**20}) + "\n")
+  with pytest.raises(ValueError, match="line 1: expected .* at most 1048576 "):
+    journal.read_rows(path)
+  path.write_text('{"steps": 1}\n')
+  with pytest.raises(ValueError, match="line 1: expected JSON with a step"):
+    journal.read_rows(path)
+  with path.open("wb") as file:
+    file.truncate(2**33)
+  with pytest.raises(ValueError, match="metrics.jsonl: expected at most"):
+    journal.read_rows(path)
+
+
+def test_what_a_folder_is_known_by_outlives_a_power_cut(tmp_path, monkeypatch):
+  """On the disk before it has its name; one that was cut off is named."""
+  synced, fsync = [], os.fsync
+  monkeypatch.setattr(os, "fsync", lambda f: (synced.append(f), fsync(f)))
+  workdir.claim(_tiny(), tmp_path / "run")
+  assert len(synced) == 1
+  job.claim(tmp_path / "jobs", {"seeds": 3})
+  assert len(synced) == 2
+  job.claim(tmp_path / "jobs", {"seeds": 3})
+  path = tmp_path / "jobs/settings.json"
+  for text in ("", path.read_text()[:-4]):
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"{path} is not JSON: "):
+      job.claim(tmp_path / "jobs", {"seeds": 3})
+
+
+def test_a_model_is_compared_before_it_is_made(tmp_path):
+  """This one would take 10 TB: what the folder holds is another."""
+  _train(_tiny(steps=2), tmp_path)
+  workdir.claim(_tiny(steps=2), tmp_path / "made")
+  stored = json.loads((tmp_path / "made/config.json").read_text())
+  stored["encoder"]["hidden"] = [3 * 10**9]
+  (tmp_path / "config.json").write_text(json.dumps(stored))
+  with pytest.raises(checkpoint.CheckpointError, match="of another model: "):
+    evaluate.load(tmp_path)
+  shutil.rmtree(tmp_path / "checkpoints")
+  with pytest.raises(ValueError, match="holds no checkpoint"):
+    evaluate.load(tmp_path)
+
+
+def test_figures_are_told_even_where_they_cannot_be_written(tmp_path):
+  config = _tiny(steps=2)
+  workdir.claim(config, tmp_path / "run")
+  _train(config, tmp_path / "run")
+  (tmp_path / "run/evaluation.json").mkdir()
+  result = binaries.run("evaluate", f"--workdir={tmp_path / 'run'}")
+  assert json.loads(result.stdout)["full"]["step"] == 2
+  (error,) = [x for x in result.stderr.splitlines() if "rror" in x]
+  assert result.returncode == 1
+  assert error.startswith("error: ") and "evaluation.json" in error
+
+
 def test_a_non_finite_loss_stops_and_keeps_what_was_finite(tmp_path):
   config = _tiny(optimizer__name="sgd", optimizer__learning_rate=1e-3)
   finite = _train(_tiny(steps=2), tmp_path / "finite")
@@ -700,7 +804,9 @@ def test_a_step_into_the_void_is_not_saved(tmp_path):
     eval_every=1, optimizer__name="sgd", optimizer__learning_rate=1e38,
     optimizer__warmup_fraction=0.0, optimizer__max_norm=0.0,
   )  # fmt: skip
-  with pytest.raises(journal.NonFiniteLossError, match="loss of step 1 is"):
+  with pytest.raises(
+    journal.NonFiniteLossError, match="the state after step 1"
+  ):
     _train(config, tmp_path / "run")
   assert not _saved(tmp_path / "run")
 

@@ -111,7 +111,7 @@ def test_parameters_that_process_0_will_not_save_end_the_other(tmp_path):
   both = _started(
     "train", tmp_path, *(f"--config.{k}={v}" for k, v in fields.items())
   )
-  _end_with(both, "the loss of step 1 is nan")
+  _end_with(both, "the state after step 1 is not finite")
 
 
 @pytest.mark.parametrize("name, own, error", [

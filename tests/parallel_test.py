@@ -3,11 +3,13 @@
 import json
 
 import jax
+import jax.numpy as jnp
+import kernels
 import numpy as np
 import processes
 import pytest
 
-from timedecode import parallel
+from timedecode import lif_recurrence, parallel, surrogate
 
 
 def _start(count, jobs, *arguments):
@@ -154,6 +156,17 @@ def test_layouts_that_cannot_be(monkeypatch):
   three = parallel.Layout("mesh", tuple(jax.devices()) * 3)
   with pytest.raises(ValueError, match="a multiple of the 3 devices, got 4"):
     three.check(4)
+
+
+def test_what_the_devices_of_a_mesh_share_has_no_kernels():
+  """Compilers can't partition them; on one device they are there."""
+  run = lif_recurrence.make_run(surrogate.get("triangular"), 0.9, True)
+  members = lambda current: jax.vmap(
+    lambda one: run(one, *[jnp.zeros(3)] * 3)[0]
+  )(current)
+  for kind, count in (("mesh", 0), ("none", 1)):
+    split = parallel.layout(kind, 1).compile_split(members, (True,))
+    assert kernels.count(split, "cuda", jnp.ones((2, 4, 3))) == count
 
 
 def test_the_share_of_a_process_is_that_of_its_devices(monkeypatch):

@@ -185,7 +185,7 @@ def test_unfinished_runs_fill_in(tmp_path):
   assert "1 finished runs, 2 unfinished" in found.text
   a, b = found.row("a"), found.row("b")
   assert a[4:6] == ["1; seed 0: step 1000 of 2800", "0.900"]
-  state = "0; seed 0: step 0 of 2800, loss not finite"
+  state = "0; seed 0: step 0 of 2800, not finite"
   assert b[1:] == ["rate", "mnist_5k", "–", state, "–", "–"]
   (place / "a/seed0/summary.json").write_text(json.dumps(_summary(0, 0.7)))
   assert _Page(_report(place)[2]).row("a")[4:6] == ["2", "0.800 ± 0.141"]

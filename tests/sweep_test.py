@@ -11,6 +11,7 @@ import time
 import binaries
 import jax
 import numpy as np
+import processes
 import pytest
 import tiny
 
@@ -138,11 +139,44 @@ def test_one_that_diverges_stops_and_does_its_neighbours_no_harm(tmp_path):
   assert not ends[0].alive[1] and ends[0].train.step.tolist() == [20, 1, 20]
 
 
-def _states(sweep, folder):
+def _states(sweep, folder, step=20):
   """The last states of the only group."""
   template = sweep.program(sweep.members)
   template = template.collect(template.init())
-  return checkpoints.restore(folder / "groups/0/20", template)[0]
+  return checkpoints.restore(folder / f"groups/0/{step}", template)[0]
+
+
+@pytest.mark.parametrize("fields, values, taken, message", [
+  # Adam's second moment overflows; losses and parameters are finite.
+  ({"optimizer.name": "adam"}, "beta=1e-3,1e25", 0, "the state after step 1"),
+  # The step's loss and state are finite, but not what comes of the state.
+  ({}, "optimizer.learning_rate=1e-4,1e30", 1, "the distortion on validation"),
+])  # fmt: skip
+def test_what_is_not_finite_ends_members_as_runs(
+  tmp_path, fields, values, taken, message
+):
+  config = _tiny(steps=1, eval_every=1, **PLAIN | fields)
+  sweep = sweep_run.Sweep(config, [values])
+  good, bad = sweep_run.run(sweep, tmp_path / "all", [values], lambda line: 0)
+  assert good["status"] == "finished"
+  assert bad["status"] == f"diverged after step {taken}" and not bad["test"]
+  states = _states(sweep, tmp_path / "all", 1)
+  assert states.alive.tolist() == [True, False]
+  assert journal.read_rows(tmp_path / "all/best/metrics.jsonl")
+  for member, broken in zip(sweep.members, (False, True), strict=True):
+    folder, own = tmp_path / str(broken), member.config
+    folder.mkdir()
+    source = inputs.load(own)
+    run = loop.prepare(own, own.view, folder, source)
+    train = lambda run=run, own=own, source=source: loop.train(
+      own, run, source, binaries.judge_params(own), lambda line: 0
+    )
+    if not broken:
+      assert int(train().state.step) == 1
+      continue
+    with pytest.raises(journal.NonFiniteLossError, match=message):
+      train()
+    assert not checkpoints.steps(folder)
 
 
 TEXTS = ["beta=1e-3,0.1", "seed=range(0, 1, 2)", "encoder.num_readout=2,3"]
@@ -195,6 +229,24 @@ def test_the_best_is_a_run_that_can_be_judged_again(whole):
   assert best["test"] == pytest.approx(
     {name: found[name] for name in best["test"]}, rel=1e-5
   )
+
+
+def test_the_best_run_is_left_as_it_is(whole, tmp_path):
+  """With what others have put there, as long as it is that run."""
+  folder = tmp_path / "copy"
+  shutil.copytree(whole[0], folder)
+  (folder / "best/note.txt").write_text("mine")
+  again = lambda: sweep_run.run(
+    sweep_run.Sweep(_tiny(), TEXTS, halving=2), folder, TEXTS, lambda line: 0
+  )
+  again()
+  assert (folder / "best/note.txt").read_text() == "mine"
+  stored = json.loads((folder / "best/config.json").read_text())
+  stored["seed"] += 1  # As if another member had been the best one.
+  (folder / "best/config.json").write_text(json.dumps(stored))
+  again()
+  assert not (folder / "best/note.txt").exists()
+  assert checkpoints.steps(folder / "best") == [20]
 
 
 def test_the_best_run_can_be_drawn(whole, tmp_path):
@@ -532,6 +584,13 @@ def test_groups_are_programs():
   assert sizes == [3, 1, 3, 1, 3, 3, 2, 3, 3, 2]
 
 
+def test_devices_share_members_and_not_examples():
+  """The batch is no multiple of their number."""
+  config = _tiny(parallel="pmap", num_devices=3)
+  members = sweep_plan.members(config, sweep_plan.grid(config, ["seed=0,1"]))
+  assert [member.config.num_devices for member in members] == [3, 3]
+
+
 def test_rungs():
   config = _tiny(steps=900)
   assert sweep_plan.rungs(config, 5, 0) == [(900, 5)]
@@ -554,9 +613,33 @@ def test_the_plan_names_memory_and_compilations(capsys):
   assert len(lines) == 2 and "group 1: 4 members, 20 steps; state" in lines[1]
   (group, _) = sweep_run.Sweep(_tiny(), TEXTS).groups
   program = sweep_run.Sweep(_tiny(), TEXTS).program(group.members)
-  state, temporary = program.memory()
+  state, step, evaluation = program.memory()
   leaves = jax.tree.leaves(program.init())
-  assert state == sum(leaf.nbytes for leaf in leaves) and temporary > 0
+  assert state == sum(leaf.nbytes for leaf in leaves) and step > 0
+  # Of 200 examples, not 16.
+  assert evaluation > step and f"{evaluation / 1e6:,.1f} MB, of an eval" in plan
+
+
+def test_the_plan_is_told_once():
+  """By process 0 alone, of two; what they print goes where it is read."""
+  port = processes.free_port()
+  code = (
+    "import runpy, sys\n"
+    "sys.stdout = sys.stderr\n"
+    "runpy.run_module('experiments.sweep', run_name='__main__')\n"
+  )
+  both = [
+    processes.spawn([
+      "-c", code, "--config=experiments/configs/smoke.py", "--dry_run",
+      "--sweep=seed=0,1", "--config.parallel=mesh",
+      "--config.data.target=label", "--num_processes=2",
+      f"--process_id={index}", f"--coordinator_address=localhost:{port}",
+    ], {})
+    for index in range(2)
+  ]  # fmt: skip
+  codes, told = processes.ends(both)
+  assert codes == [0, 0], told
+  assert ["2 members in 1 group" in text for text in told] == [True, False]
 
 
 def test_the_command(tmp_path):

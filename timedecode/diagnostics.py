@@ -1,6 +1,6 @@
 """The state of spiking layers: rates, silent neurons, gradients."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,3 +69,12 @@ def none(num_layers: int) -> Diagnostics:
   """NaN in the place of diagnostics that were not asked for."""
   nothing = jnp.full((num_layers,), jnp.nan)
   return Diagnostics(*[nothing] * 4, jnp.full((num_layers + 2,), jnp.nan))
+
+
+def all_finite(tree: Any) -> jax.Array:
+  """Whether no number in a tree of arrays is infinite or none, a boolean."""
+  good = jnp.array(True)
+  for leaf in jax.tree.leaves(tree):
+    if jnp.issubdtype(leaf.dtype, jnp.inexact):
+      good &= jnp.isfinite(leaf).all()
+  return good

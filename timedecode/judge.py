@@ -67,6 +67,11 @@ def _init(key: jax.Array) -> Any:
   return LeNet5().init(key, jnp.zeros((28, 28)))
 
 
+def shapes() -> Any:
+  """Parameters as `jax.ShapeDtypeStruct`s: nothing is trained or loaded."""
+  return jax.eval_shape(_init, jax.random.key(0))
+
+
 def logits(params: Any, images: jax.Array) -> jax.Array:
   """Images [N, 28, 28] in [0, 1] -> logits [N, 10]."""
   return jax.vmap(functools.partial(LeNet5().apply, params))(images)

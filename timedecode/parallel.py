@@ -144,8 +144,9 @@ class Layout(NamedTuple):
       )  # fmt: skip
     whole, parts = self._sharding(), self._sharding(AXIS)
     return jax.jit(
-      function, donate_argnums=first, out_shardings=parts,
+      platforms.without_kernels(function), donate_argnums=first,
       in_shardings=tuple(parts if one else whole for one in split),
+      out_shardings=parts,
     )  # fmt: skip
 
   def collect(self, tree: Any) -> Any:

@@ -191,9 +191,7 @@ def skip_non_finite(train_step: Callable) -> Callable:
   def step(state, *others):
     after, metrics = train_step(state, *others)
     good = jnp.isfinite(metrics.loss)
-    for leaf in jax.tree.leaves(after):
-      if jnp.issubdtype(leaf.dtype, jnp.inexact):
-        good &= jnp.isfinite(leaf).all()
+    good &= diagnostics_lib.all_finite(after)
     kept = jax.tree.map(lambda a, b: jnp.where(good, a, b), after, state)
     loss = jnp.where(good, metrics.loss, jnp.nan)
     return kept._replace(step=after.step), metrics._replace(loss=loss)

@@ -56,8 +56,8 @@ def get_config() -> ConfigDict:
   config.eval_every = 500  # Steps between evaluations on validation, >= 1.
   config.checkpoint_seconds = 30.0  # Seconds between checkpoints besides those
   # of evaluations, >= 0; 0: none.
-  config.non_finite = "stop"  # What a step does whose loss or parameters are
-  # not finite: stop the run, or skip, which counts it and changes nothing.
+  config.non_finite = "stop"  # What a step does whose loss or state is not
+  # finite: stop the run, or skip, which counts it and changes nothing.
   config.judge_epochs = 40  # Passes of the judge over clean images, >= 1.
   config.eval_samples = 4  # Samples of y per image on the test set, >= 1.
 
