@@ -4,7 +4,8 @@
       --num_processes=2 --process_id=0 --config.parallel=mesh
 
 and the same with --process_id=1 on the other machine. On clusters that JAX
-knows (TPU pods, Slurm, Open MPI) --distributed alone does. What ends one of
+knows (TPU pods, Slurm, Open MPI) --distributed alone does. A process that has
+waited for the others for --join_seconds ends with 69. What ends one of
 them with an error ends all with it (`together`), and they have to be given the
 same (`agree`). What they tell each other goes through the store of JAX's
 coordination service, and not through collectives, in which one that waits can't
@@ -24,7 +25,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import interruptions, workdir
+from experiments import interruptions, joining, workdir
 from timedecode import parallel
 
 _TOGETHER = ("coordinator_address", "num_processes", "process_id")
@@ -46,11 +47,12 @@ def define(values: flags.FlagValues = flags.FLAGS) -> None:
   flags.DEFINE_string(
     "coordinator_address", None, "host:port of process 0.", flag_values=values
   )
-  for name, text, least in (
-    ("num_processes", "How many processes run together.", 1),
-    ("process_id", "Which of them this one is, from 0.", 0),
+  for name, default, text, least in (
+    ("num_processes", None, "How many processes run together.", 1),
+    ("process_id", None, "Which of them this one is, from 0.", 0),
+    ("join_seconds", 300, "How long to wait for the others to join.", 1),
   ):
-    flags.DEFINE_integer(name, None, text, least, flag_values=values)
+    flags.DEFINE_integer(name, default, text, least, flag_values=values)
 
 
 def start(values: flags.FlagValues = flags.FLAGS) -> None:
@@ -72,8 +74,7 @@ def start(values: flags.FlagValues = flags.FLAGS) -> None:
       f" got {given['process_id']}"
     )
   try:
-    jax.distributed.initialize(**given)
-    parallel.meet()
+    joining.join(values.join_seconds, **given)
   except (ValueError, RuntimeError) as error:
     told = " ".join(str(error).split())
     raise ValueError(f"distributed: could not join: {told}") from error
