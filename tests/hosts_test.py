@@ -6,7 +6,7 @@ import time
 import processes
 import pytest
 
-from experiments import joining
+from experiments import checkpoints, joining
 
 
 def test_sigterm_ends_both_processes_after_the_same_step(tmp_path):
@@ -173,3 +173,33 @@ def test_one_of_three_that_is_missing_is_not_taken_for_process_0(tmp_path):
     f"for processes 1 to 2 to join process 0 at localhost:{port}" in told[0]
   )
   assert "for others of 3 processes to join process 0" in told[1], told[1]
+
+
+def test_a_process_that_waits_for_others_ends_at_once_when_asked(tmp_path):
+  process = processes.start("train", tmp_path, processes.free_port(), 1)
+  while "waits for process 0" not in processes.told(process):
+    assert process.poll() is None, processes.told(process)
+    time.sleep(0.1)
+  process.terminate()
+  ((code,), (told,)) = processes.ends([process], 20)
+  assert code == 75, told
+  assert "asked to end before a first step" in told
+
+
+def test_a_sweep_is_saved_between_evaluations(tmp_path):
+  """When the clock of process 0 says so, whatever the other was given."""
+  folder = tmp_path / "run"
+  both = _started(
+    "sweep", folder, "--config.steps=20000", "--config.eval_every=10000",
+    "--sweep=seed=0,1", own=("--config.checkpoint_seconds=0.5",
+    "--config.checkpoint_seconds=0"),
+  )  # fmt: skip
+  place = folder / "groups/0/20000"
+  while len(found := checkpoints.steps(place)) < 2:
+    for process in both:
+      assert process.poll() is None, processes.told(process)[-3000:]
+    time.sleep(0.05)
+  assert max(found) < 10000
+  both[1].terminate()
+  codes, told = processes.ends(both)
+  assert codes == [75, 75], told
