@@ -61,11 +61,10 @@ class Job:
 
 
 def claim(folder: pathlib.Path, settings: dict) -> None:
-  """Makes the folder; refuses files of others, and runs of other settings."""
+  """Makes the folder and owns it; refuses files of others, and runs of other
+  settings."""
   path, ours = folder / "settings.json", json.loads(json.dumps(settings))
-  if not path.exists():
-    workdir.check_empty(folder, path)
-  workdir.make_writable(folder)
+  workdir.own(folder, path)
   if found := workdir.differing(kept(path, lambda: ours), ours):
     raise ValueError(
       f"workdir: {folder} holds runs with other settings (differs in {found});"

@@ -165,6 +165,7 @@ def prepare(config, view: str, folder: pathlib.Path, source) -> Run:
 def train(config, run: Run, source, judge_params, report=print) -> Run:
   """Takes the steps that are left; returns the run at its end."""
   first, layout = int(run.state.step), build.layout(config)
+  interruptions.nothing_unsaved(first)
   kept = journal.Journal(config, run, source, judge_params, report)
   kept.repay()
   skip = config.non_finite == "skip"
@@ -182,6 +183,7 @@ def train(config, run: Run, source, judge_params, report=print) -> Run:
       kept.seen(step + 1, metrics_.loss)
       if step == first:
         jax.block_until_ready(metrics_)
+        interruptions.step_taken()
         timer.start()
         kept.since(batches.waited, timer.seconds)
       stop = interruptions.wanted(step)  # Asked at every step by all.

@@ -23,12 +23,14 @@ import pathlib
 import sys
 import time
 
+import jax
 from absl import app, flags
 
 from experiments import (
   hosts,
   interruptions,
   options,
+  peers,
   sweep_plan,
   sweep_program,
   sweep_run,
@@ -65,6 +67,8 @@ def main(argv):
     sys.exit(interruptions.EXIT_CODE)
   except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
+  except (jax.errors.JaxRuntimeError, peers.LostProcessError) as error:
+    hosts.end_with(error)
 
 
 def _run(values) -> None:

@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import checkpoints, inputs, interruptions, journal, progress
+from experiments import (
+  checkpoints,
+  clocks,
+  inputs,
+  interruptions,
+  journal,
+  progress,
+)
 from timedecode import metrics as metrics_lib
 from timedecode import parallel
 from timedecode.datasets import feed
@@ -73,6 +80,7 @@ class Segment:
       ValueError, CheckpointError: a checkpoint of other data or members, or
         whose metrics are lost.
     """
+    interruptions.nothing_unsaved(first)
     self._begin, self._last = first, last
     self._seconds = self._earlier = seconds
     fresh = states, np.asarray(first), np.zeros((3, len(self._names)))
@@ -136,7 +144,10 @@ class Segment:
       self._source.rows("train"), config.batch_size, program.seeds, first,
       last, config.data.device_bytes, program.layout,
     )  # fmt: skip
-    late = begun = time.monotonic()
+    begun, clock = (
+      time.monotonic(),
+      clocks.Clock(config.checkpoint_seconds, first),
+    )
     before, pending = self._seconds, None
     with batches:
       for step, batch in batches:
@@ -145,10 +156,11 @@ class Segment:
         pending, done = metrics, step + 1
         if step == first:  # Compiled; seconds of what follows count.
           jax.block_until_ready(metrics)
+          interruptions.step_taken()
           begun = time.monotonic()
         stop = interruptions.wanted(step)
         now = done % config.eval_every == 0 or done == last
-        if not (now or stop or self._is_late(late)):
+        if not (now or stop or clock.is_due(done)):
           continue
         jax.block_until_ready(metrics)
         self._seconds = before + time.monotonic() - begun
@@ -161,7 +173,7 @@ class Segment:
           raise interruptions.InterruptedRunError(done, saved)
         # Neither evaluations nor saves are training.
         before, begun = self._seconds, time.monotonic()
-        late = begun
+        clock.saved()
     return program.collect(states)
 
   def _close(self) -> bool:
@@ -169,12 +181,6 @@ class Segment:
     if self._kept is None:
       return True
     return self._kept.try_wait(self._report, close=True)
-
-  def _is_late(self, since: float) -> bool:
-    """Whether to save between evaluations; several processes don't."""
-    every = self._config.checkpoint_seconds
-    alone = jax.process_count() == 1
-    return alone and every > 0 and time.monotonic() - since > every
 
   def _save(self, states, step, owed=None) -> bool:
     """Begins a checkpoint; whether it was begun."""

@@ -14,6 +14,7 @@ import pathlib
 import sys
 import time
 
+import jax
 from absl import app
 
 from experiments import (
@@ -26,6 +27,7 @@ from experiments import (
   journal,
   loop,
   options,
+  peers,
   workdir,
 )
 from timedecode import parallel
@@ -100,6 +102,8 @@ def main(argv):
     sys.exit(interruptions.EXIT_CODE)
   except (ValueError, OSError, journal.NonFiniteLossError) as error:
     raise SystemExit(f"error: {error}") from error
+  except (jax.errors.JaxRuntimeError, peers.LostProcessError) as error:
+    hosts.end_with(error)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pathlib
 import reprlib
 import tempfile
 
-from experiments import files
+from experiments import files, locks
 from experiments.configs import base
 from timedecode import parallel
 
@@ -33,12 +33,11 @@ def make_writable(folder: pathlib.Path) -> None:
 
 
 def claim(config, folder: pathlib.Path) -> None:
-  """Makes the folder; refuses one that holds another configuration's run."""
+  """Makes the folder and owns it; refuses another configuration's run."""
   path = folder / "config.json"
   ours = json.loads(config.to_json_best_effort())
+  own(folder, path)
   if not path.exists():
-    check_empty(folder, path)
-    make_writable(folder)
     files.replace_text(path, json.dumps(ours, indent=2) + "\n")
     return
   trees = flat(complete(read_config(folder))), flat(ours)
@@ -50,7 +49,23 @@ def claim(config, folder: pathlib.Path) -> None:
       f"workdir: {folder} holds a run of another configuration (differs in"
       f" {found}); choose an empty folder, or the same flags to continue"
     )
+
+
+def own(folder: pathlib.Path, path: pathlib.Path) -> None:
+  """Makes the folder, and this process its owner until it ends.
+
+  Args:
+    folder: there or not.
+    path: as of `check_empty`.
+
+  Raises:
+    ValueError: files of others, another process that owns it, or a folder that
+      can't be written to.
+  """
+  if not path.exists():
+    check_empty(folder, path)
   make_writable(folder)
+  locks.hold(folder)
 
 
 def check_empty(folder: pathlib.Path, path: pathlib.Path) -> None:
@@ -61,8 +76,8 @@ def check_empty(folder: pathlib.Path, path: pathlib.Path) -> None:
     path: that is missing, by which the folder of an earlier run is known; what
       a killed process left of it is nobody's.
   """
-  partial = path.with_suffix(".partial")
-  if folder.exists() and any(p != partial for p in folder.iterdir()):
+  nobodys = path.with_suffix(".partial"), folder / locks.NAME
+  if folder.exists() and any(p not in nobodys for p in folder.iterdir()):
     raise ValueError(
       f"workdir: expected an empty folder or an earlier run, got {folder} with"
       f" other files and no {path.name}"

@@ -277,7 +277,7 @@ def test_sigterm_saves_and_exits_with_75(tmp_path):
   """And the same command goes on to the same end."""
   fields = [f"--config.{name}={value}" for name, value in {
     "steps": 400, "eval_every": 400, "eval_samples": 1, "baseline_view": "",
-    "checkpoint_seconds": 0, "num_steps": 10, "batch_size": 4,
+    "checkpoint_seconds": 0.1, "num_steps": 10, "batch_size": 4,
   }.items()]  # fmt: skip
   command = [
     sys.executable, "-m", "experiments.train",
@@ -289,12 +289,11 @@ def test_sigterm_saves_and_exits_with_75(tmp_path):
       [*command, f"--workdir={place}"], cwd=binaries.ROOT, stdout=output,
       stderr=subprocess.STDOUT,
     )  # fmt: skip
-    while not (place / "checkpoints").is_dir() and process.poll() is None:
+    while not _saved(place) and process.poll() is None:
       time.sleep(0.01)
-    time.sleep(0.5)
     process.terminate()
     assert process.wait(timeout=120) == interruptions.EXIT_CODE, log.read_text()
-  (step,) = _saved(place)
+  step = max(_saved(place))
   assert 1 <= step < 400
   assert f"asked to end at step {step}, which is saved" in log.read_text()
   result = subprocess.run(
@@ -311,6 +310,38 @@ def test_sigterm_saves_and_exits_with_75(tmp_path):
     for folder in (place, tmp_path / "whole")
   ]
   assert ends[0] == ends[1]
+
+
+def test_before_its_first_step_a_run_ends_at_once(tmp_path):
+  """It would train its judge for an hour."""
+  process = subprocess.Popen(
+    [sys.executable, "-m", "experiments.train",
+     "--config=experiments/configs/smoke.py", "--config.judge_epochs=10000",
+     f"--workdir={tmp_path / 'run'}"],
+    cwd=binaries.ROOT, stdout=subprocess.PIPE, text=True,
+    stderr=subprocess.PIPE, env=dict(os.environ, PYTHONUNBUFFERED="1"),
+  )  # fmt: skip
+  while not process.stdout.readline().startswith("judge: LeNet-5"):
+    assert process.poll() is None
+  process.terminate()
+  _, errors = process.communicate(timeout=20)
+  assert process.returncode == interruptions.EXIT_CODE, errors
+  assert "asked to end before a first step; the same command goes" in errors
+  assert (tmp_path / "run/config.json").exists()
+
+
+def test_a_notice_between_two_trainings_ends_the_second(tmp_path):
+  """It comes after the last step of the first."""
+  config = _tiny()
+  interruptions.listen()
+  try:
+    _train(config, tmp_path / "run")
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(interruptions.InterruptedRunError, match="at step 4"):
+      _train(config, tmp_path / "run")
+  finally:
+    interruptions.listen()  # Forgets it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def test_a_cut_off_evaluation_is_made_again(tmp_path):

@@ -6,6 +6,8 @@ import time
 import processes
 import pytest
 
+from experiments import checkpoints, joining
+
 
 def test_sigterm_ends_both_processes_after_the_same_step(tmp_path):
   """Evaluations at every other step; the same command goes on."""
@@ -133,3 +135,71 @@ def test_what_ends_another_process_ends_process_0(tmp_path):
   both = _started("train", tmp_path / "run", own=("", "--config.beta=-1"))
   _end_with(both, "beta: expected a finite number >= 0")
   assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("index, error", [
+  (0, "for process 1 to join process 0 at localhost:{}$"),
+  (1, "for process 0 at localhost:{}, which can't be reached: "),
+])  # fmt: skip
+def test_a_process_that_stays_alone_says_whom_it_waits_for(
+  tmp_path, index, error
+):
+  """And ends, without waiting for an abort of JAX."""
+  port = processes.free_port()
+  process = processes.start(
+    "train", tmp_path / "run", port, index, "--join_seconds=8"
+  )
+  ((code,), (told,)) = processes.ends([process], 60)
+  assert code == joining.EXIT_CODE, told
+  error = error.format(port)
+  assert re.search(f"^waits {error}".rstrip("$"), told, re.M), told
+  waited = r"waited 8 s \(--join_seconds\)"
+  assert re.search(f"^error: {waited} {error}", told, re.M), told
+  assert "stack trace" not in told and "Traceback" not in told
+  assert not (tmp_path / "run").exists()
+
+
+def test_one_of_three_that_is_missing_is_not_taken_for_process_0(tmp_path):
+  port = processes.free_port()
+  both = [
+    processes.start(
+      "train", tmp_path, port, index, "--num_processes=3", "--join_seconds=12"
+    )
+    for index in range(2)
+  ]
+  codes, told = processes.ends(both, 60)
+  assert codes == [joining.EXIT_CODE] * 2, told
+  assert (
+    f"for processes 1 to 2 to join process 0 at localhost:{port}" in told[0]
+  )
+  assert "for others of 3 processes to join process 0" in told[1], told[1]
+
+
+def test_a_process_that_waits_for_others_ends_at_once_when_asked(tmp_path):
+  process = processes.start("train", tmp_path, processes.free_port(), 1)
+  while "waits for process 0" not in processes.told(process):
+    assert process.poll() is None, processes.told(process)
+    time.sleep(0.1)
+  process.terminate()
+  ((code,), (told,)) = processes.ends([process], 20)
+  assert code == 75, told
+  assert "asked to end before a first step" in told
+
+
+def test_a_sweep_is_saved_between_evaluations(tmp_path):
+  """When the clock of process 0 says so, whatever the other was given."""
+  folder = tmp_path / "run"
+  both = _started(
+    "sweep", folder, "--config.steps=20000", "--config.eval_every=10000",
+    "--sweep=seed=0,1", own=("--config.checkpoint_seconds=0.5",
+    "--config.checkpoint_seconds=0"),
+  )  # fmt: skip
+  place = folder / "groups/0/20000"
+  while len(found := checkpoints.steps(place)) < 2:
+    for process in both:
+      assert process.poll() is None, processes.told(process)[-3000:]
+    time.sleep(0.05)
+  assert max(found) < 10000
+  both[1].terminate()
+  codes, told = processes.ends(both)
+  assert codes == [75, 75], told

@@ -49,9 +49,9 @@ def start(name, folder, port, index, *fields):
       "--config=experiments/configs/smoke.py", "--config.parallel=mesh",
       "--config.baseline_view=", "--config.batch_size=8",
       "--config.num_steps=10", "--config.eval_samples=1",
-      "--config.data.target=label", *fields,
+      "--config.data.target=label",
       f"--coordinator_address=localhost:{port}", "--num_processes=2",
-      f"--process_id={index}", f"--workdir={folder}",
+      f"--process_id={index}", f"--workdir={folder}", *fields,
     ],
     {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"},
   )  # fmt: skip
