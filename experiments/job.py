@@ -64,7 +64,13 @@ def claim(folder: pathlib.Path, settings: dict) -> None:
   """Makes the folder and owns it; refuses files of others, and runs of other
   settings."""
   path, ours = folder / "settings.json", json.loads(json.dumps(settings))
+  if path.exists():  # A folder that is refused is left as it is.
+    _check_same(folder, path, ours)
   workdir.own(folder, path)
+  _check_same(folder, path, ours)
+
+
+def _check_same(folder: pathlib.Path, path: pathlib.Path, ours: dict) -> None:
   if found := workdir.differing(kept(path, lambda: ours), ours):
     raise ValueError(
       f"workdir: {folder} holds runs with other settings (differs in {found});"

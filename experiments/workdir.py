@@ -36,10 +36,16 @@ def claim(config, folder: pathlib.Path) -> None:
   """Makes the folder and owns it; refuses another configuration's run."""
   path = folder / "config.json"
   ours = json.loads(config.to_json_best_effort())
+  if path.exists():  # A folder that is refused is left as it is.
+    _check_same(folder, ours)
   own(folder, path)
-  if not path.exists():
-    files.replace_text(path, json.dumps(ours, indent=2) + "\n")
+  if path.exists():
+    _check_same(folder, ours)
     return
+  files.replace_text(path, json.dumps(ours, indent=2) + "\n")
+
+
+def _check_same(folder: pathlib.Path, ours: dict) -> None:
   trees = flat(complete(read_config(folder))), flat(ours)
   found = differing(
     *({k: v for k, v in tree.items() if k not in ELSEWHERE} for tree in trees)

@@ -11,7 +11,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Tests of these go to one worker each: what they share takes long to make.
 TOGETHER = ("smoke_test.py", "parallel_test.py", "sweep_test.py",
-            "microscope_test.py")  # fmt: skip
+            "microscope_test.py", "lost_test.py")  # fmt: skip
 QUICK = "--xla_backend_optimization_level=0"
 
 

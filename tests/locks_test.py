@@ -10,20 +10,26 @@ import processes
 import pytest
 import tiny
 
-from experiments import job, locks, workdir
+from experiments import job, locks, sweep_run, workdir
+from experiments.configs import smoke
 
 OWNER = """
 import pathlib, sys, time
-import tiny
-from experiments import job, workdir
+import locks_test
 folder = pathlib.Path(sys.argv[2])
-if sys.argv[1] == "train":
-  workdir.claim(tiny.configuration(), folder)
-else:
-  job.claim(folder, {"sweep": ["seed=0,1"]})
+locks_test.claim(sys.argv[1], folder)
 (folder / "owned").touch()
 time.sleep(600)
 """
+
+
+def claim(name, folder):
+  """As the binary does."""
+  config, texts = smoke.get_config(), ["seed=0,1"]
+  if name == "train":
+    workdir.claim(config, folder)
+  else:
+    job.claim(folder, sweep_run.Sweep(config, texts).settings(texts))
 
 
 def _owner(name, folder):
@@ -53,10 +59,7 @@ def test_a_folder_of_a_living_process_is_refused(tmp_path, name, more):
   last = result.stderr.strip().splitlines()[-1]
   assert last.startswith(f"error: workdir: {folder} is in use by {expected}")
   assert sorted(folder.iterdir()) == before
-  if name == "train":
-    workdir.claim(tiny.configuration(), folder)
-  else:
-    job.claim(folder, {"sweep": ["seed=0,1"]})
+  claim(name, folder)
 
 
 def test_a_process_claims_its_folder_again_and_others_as_well(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import evaluate, hosts, joining, peers
 
-FIELDS = ("--config.steps=400", "--config.eval_every=200",
+FIELDS = ("--config.steps=200", "--config.eval_every=100",
           "--config.checkpoint_seconds=0.2")  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def test_the_kill_of_one_process_ends_the_other_and_loses_nothing(
   codes, told = processes.ends(_both(folder))
   assert codes == [0, 0], told
   step, leaves = _end(folder)
-  assert step == whole[0] == 400
+  assert step == whole[0] == 200
   assert leaves == whole[1]
 
 

@@ -19,4 +19,5 @@ def test_freed_pages_are_reused():
 
   faults()
   again = min(faults() for _ in range(3))
-  assert again < 100 or not supported  # 16,384 pages when mapped afresh.
+  # 16,384 pages when mapped afresh; other threads have some of their own.
+  assert again < 1600 or not supported

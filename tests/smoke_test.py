@@ -139,7 +139,7 @@ def test_a_folder_of_another_run_is_refused(smoke_run, tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ["note.txt"]
   (tmp_path / "note.txt").rename(tmp_path / "config.partial")
   workdir.claim(config, tmp_path)  # Of a process that was killed as it began.
-  assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+  assert {p.name for p in tmp_path.iterdir()} == {".lock", "config.json"}
 
 
 def test_compare_writes_its_table_and_keeps_its_runs(smoke_run, tmp_path):
