@@ -19,6 +19,7 @@ from absl import app, flags
 from matplotlib.figure import Figure
 
 from experiments import finish, study
+from experiments.configs import base
 from timedecode import plots
 
 
@@ -36,6 +37,19 @@ def _spread(summaries: list[dict], name: str) -> tuple[float, float]:
   """Mean and standard deviation over seeds; 0 for a single one."""
   values = np.array([summary[name] for summary in summaries])
   return values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
+
+
+def _betas(records: list[dict]) -> str:
+  """Each beta with the sizes that had it, for a title."""
+  default, found = base.get_config().beta, defaultdict(set)
+  for record in records:
+    size = re.fullmatch(r".*, N_y (\d+)", record["row"])
+    found[record["settings"].get("beta", default)].add(int(size[1]))
+  parts = [
+    f"β {beta:g}: {', '.join(map(str, sorted(sizes)))}"
+    for beta, sizes in sorted(found.items(), reverse=True)
+  ]
+  return "; ".join(parts) + " neurons"
 
 
 def _bars(axis, x, summaries, name, index, label) -> None:
@@ -85,7 +99,8 @@ def readout_neurons(records: list[dict]) -> Figure:
   left.set_ylabel("judge accuracy (share of test images)")
   right.set_ylabel("information bound (bits per example)")
   left.legend(fontsize="small", loc="lower right")
-  figure.suptitle(_provenance(records), fontsize="medium")
+  title = f"{_provenance(records)}\n{_betas(records)}"
+  figure.suptitle(title, fontsize="medium")
   return figure
 
 
