@@ -15,7 +15,10 @@ def _record(study, row, seed, accuracy, bits=10.0):
     "data_source": "some images", "examples_seen": 5000,
     "split": "test, 30 examples, 2 samples of y each",
   }  # fmt: skip
-  return {"study": study, "row": row, "seed": seed, "summary": summary}
+  return {
+    "study": study, "row": row, "seed": seed, "summary": summary,
+    "settings": {} if row.endswith(" 16") else {"beta": 0.01},
+  }  # fmt: skip
 
 
 def test_accuracy_against_neurons():
@@ -31,6 +34,7 @@ def test_accuracy_against_neurons():
   assert "bits" in right.get_ylabel() and "accuracy" in left.get_ylabel()
   title = figure.get_suptitle()
   assert "30 images of some images" in title and "seeds: 2" in title
+  assert title.endswith("\nβ 0.01: 2, 4; β 0.001: 16 neurons")
   for container, base in zip(left.containers, (0.5, 0.3, 0.1), strict=True):
     line, _, (bars,) = container.lines
     np.testing.assert_array_equal(line.get_xdata(), [2, 4, 16])
