@@ -170,13 +170,13 @@ def contestants(size, tilings):
     return jax.vmap(forward, (0, None, None, None)), jax.vmap(backward)
 
   kernel = lambda tiling: mapped(
-    lif_kernel.forward(DECAY, True, tiling),
-    lif_kernel.backward(DECAY, True, PSI, tiling),
+    lif_kernel.forward(DECAY, False, tiling),
+    lif_kernel.backward(DECAY, False, PSI, tiling),
   )
   found = {
     "scan": mapped(
-      lif_recurrence.scan_forward(DECAY, True),
-      lif_recurrence.scan_backward(DECAY, True, PSI),
+      lif_recurrence.scan_forward(DECAY),
+      lif_recurrence.scan_backward(DECAY, PSI),
     ),
     "kernel": kernel(None),
   }

@@ -31,9 +31,9 @@ from flax import linen as nn
 from experiments import (
   build,
   checks,
-  files,
   finish,
   inputs,
+  journal,
   loop,
   options,
   vae_scoring,
@@ -179,12 +179,6 @@ def progress_line(config, done, seconds, loss, figures) -> str:
   )
 
 
-def add(path: pathlib.Path, row: dict) -> None:
-  """Adds a line of JSON."""
-  with path.open("a") as file:
-    file.write(json.dumps(row) + "\n")
-
-
 def run(config, folder: pathlib.Path, kl_weight: float = 1.0) -> dict:
   """The whole job; returns the summary that it writes."""
   checks.validate(config)
@@ -197,9 +191,12 @@ def run(config, folder: pathlib.Path, kl_weight: float = 1.0) -> dict:
   evaluate = vae_scoring.make_evaluator(source, judge_params, model)
   key_eval = jax.random.split(jax.random.key(config.seed + 1))[1]
   validate = lambda p: evaluate(p, source.rows("validation"), key_eval)[0]
-  path = folder / "metrics.jsonl"
-  files.replace_text(path, "")  # It begins anew where it was killed.
-  keep = functools.partial(add, path)
+  rows, path = [], folder / "metrics.jsonl"
+
+  def keep(row):
+    rows.append(row)
+    journal.write_rows(path, rows, print)
+
   params, seconds = train(config, source, kl_weight, validate, keep=keep)
   figures, pictures = evaluate(
     params, source.rows("test"), jax.random.key(config.seed + 2),

@@ -24,18 +24,17 @@ from jax.custom_derivatives import SymbolicZero
 from timedecode import lif_in_place, lif_kernel, platforms
 
 
-def scan_forward(decay: float, leaky: bool) -> Callable:
+def scan_forward(decay: float) -> Callable:
   """``(current [T, ...], bias, state, before [...]) -> (spikes, potential
-  [T, ...], state after)``, equations (1) and (2) step by step.
+  [T, ...], state after)``, (1) and (2) of neurons that are not leaky.
 
   One array of the train is written; spikes are a pass after the loop.
   """
 
   def run(current, bias, state, before):
     def step(carry, drive):
-      ahead, _ = carry  # x of this step but for its current; x before.
-      x = ahead + drive if leaky else ahead
-      u = x + bias if leaky else x + (drive + bias)
+      x, _ = carry  # Of this step; of the one before.
+      u = x + (drive + bias)
       return (decay * x - (u >= 0).astype(u.dtype), x), u
 
     first = decay * state - before, state
@@ -45,9 +44,9 @@ def scan_forward(decay: float, leaky: bool) -> Callable:
   return run
 
 
-def scan_backward(decay: float, leaky: bool, derivative: Callable) -> Callable:
+def scan_backward(decay: float, derivative: Callable) -> Callable:
   """``(potential [T, ...], d_after [...], d_spikes[, d_potential]) ->
-  (d_current, d_bias, d_state, d_before)``, equations (3) and (4)."""
+  (d_current, d_bias, d_state, d_before)``, (3) and (4) of the same."""
 
   def run(potential, d_after, d_spikes, d_potential=None):
     def step(carry, inputs):
@@ -56,14 +55,12 @@ def scan_backward(decay: float, leaky: bool, derivative: Callable) -> Callable:
       if d_potential is not None:
         du = inputs[2] + du
       r = du + by_decay
-      return (r, decay * r), (r if leaky else du)
+      return (r, decay * r), du
 
     given = (potential, d_spikes, d_potential)[: 2 + (d_potential is not None)]
     first = jnp.zeros_like(d_after), d_after
     (r, by_decay), d_current = jax.lax.scan(step, first, given, reverse=True)
-    total = jnp.sum(d_current, axis=0)  # Of r where leaky: (3) gives du.
-    d_bias = total - decay * (total - r) - d_after if leaky else total
-    return d_current, d_bias, by_decay, -r
+    return d_current, jnp.sum(d_current, axis=0), by_decay, -r
 
   return run
 
@@ -110,7 +107,7 @@ def make_run(
     )
     loops = map(lif_in_place.time_first, loops)
   else:
-    loops = scan_forward(decay, leaky), scan_backward(decay, leaky, derivative)
+    loops = scan_forward(decay), scan_backward(decay, derivative)
   kernels = (
     lif_kernel.forward(decay, leaky),
     lif_kernel.backward(decay, leaky, derivative),
