@@ -161,12 +161,9 @@ def _is_of(folder: pathlib.Path, config, step: int) -> bool:
   """Whether a work folder is of that configuration, at that step."""
   if not (folder / "config.json").exists():
     return False
-  theirs = workdir.complete(workdir.read_config(folder))
-  found = workdir.differing(*(
-    {k: v for k, v in workdir.flat(tree).items() if k not in workdir.ELSEWHERE}
-    for tree in (theirs, json.loads(config.to_json_best_effort()))
-  ))  # fmt: skip
-  return not found and checkpoints.steps(folder)[-1:] == [step]
+  ours = json.loads(config.to_json_best_effort())
+  same = not workdir.differences(folder, ours)
+  return same and checkpoints.steps(folder)[-1:] == [step]
 
 
 def write_best(folder: pathlib.Path, end: End) -> None:

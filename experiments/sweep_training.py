@@ -144,10 +144,8 @@ class Segment:
       self._source.rows("train"), config.batch_size, program.seeds, first,
       last, config.data.device_bytes, program.layout,
     )  # fmt: skip
-    begun, clock = (
-      time.monotonic(),
-      clocks.Clock(config.checkpoint_seconds, first),
-    )
+    begun = time.monotonic()
+    clock = clocks.Clock(config.checkpoint_seconds, first)
     before, pending = self._seconds, None
     with batches:
       for step, batch in batches:

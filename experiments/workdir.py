@@ -45,12 +45,17 @@ def claim(config, folder: pathlib.Path) -> None:
   files.replace_text(path, json.dumps(ours, indent=2) + "\n")
 
 
-def _check_same(folder: pathlib.Path, ours: dict) -> None:
+def differences(folder: pathlib.Path, ours: dict) -> str:
+  """Fields in which the run in `folder` is of another configuration, in words;
+  none where it would only lie elsewhere."""
   trees = flat(complete(read_config(folder))), flat(ours)
-  found = differing(
+  return differing(
     *({k: v for k, v in tree.items() if k not in ELSEWHERE} for tree in trees)
   )
-  if found:
+
+
+def _check_same(folder: pathlib.Path, ours: dict) -> None:
+  if found := differences(folder, ours):
     raise ValueError(
       f"workdir: {folder} holds a run of another configuration (differs in"
       f" {found}); choose an empty folder, or the same flags to continue"

@@ -3,10 +3,9 @@
 Equations (1) to (4) of `lif_recurrence`: forward, the membrane potential of a
 step takes the place of its current; backward, the current's gradient that of
 the potential. A scan fills the array that it writes with zeros first, which is
-one more array to go through: 100 x 128 x 1,024 steps and neurons take 1.6 times
-as long by scans, both directions, on two cores. It pays where a step's value is
-all that is carried, else XLA copies the train at every step: neurons whose
-state has no current in it stay with the scan.
+one more array to go through. It pays where a step's value is all that is
+carried, else XLA copies the train at every step: neurons whose state has no
+current in it stay with the scan.
 """
 
 from collections.abc import Callable
