@@ -166,6 +166,25 @@ def test_what_does_not_fit_a_cpu_is_left_out():
   assert launch.too_large(largest, "cuda") is None
 
 
+@pytest.mark.parametrize(("count", "alone"), ((1, False), (13, True)))
+def test_what_does_not_fit_together_runs_one_by_one(monkeypatch, count, alone):
+  """(f), whose contestants take 2 GB each, where 21 GB are free."""
+  monkeypatch.setattr(launch, "_free_bytes", lambda: 21 * 10**9)
+  yardstick = workloads.named("f", False)[0]
+  assert launch.one_by_one(yardstick, count, "cpu") is alone
+  assert not launch.one_by_one(workloads.named("b", False)[0], 16, "cpu")
+
+
+def test_a_table_says_that_rows_were_timed_alone():
+  size = workloads.Workload("x", "layer", 100, 16, (512,))
+  row = {"contestant": "spyx", "variant": "run", "ms": [1.0], "alone": True,
+         "build_seconds": 1.0}  # fmt: skip
+  said = "timed one after the other"
+  assert said in table.markdown(table.summarise(size, [row], "cpu"))
+  together = row | {"alone": False}
+  assert said not in table.markdown(table.summarise(size, [together], "cpu"))
+
+
 def test_a_long_train_in_a_tenth_of_the_memory():
   """Temporary memory of the compiled steps of (b), which are not run."""
   size = workloads.named("b", False)[0]

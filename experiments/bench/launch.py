@@ -2,9 +2,12 @@
 
 One works at a time. In every round each ready contestant runs a few steps, so
 that whatever disturbs the machine disturbs all alike; the order turns from
-round to round. What cannot run becomes a row with its reason.
+round to round. Where memory cannot hold all of them, each has the machine to
+itself, one after the other, and its row says so. What cannot run becomes a row
+with its reason.
 """
 
+import itertools
 import json
 import os
 import pathlib
@@ -18,8 +21,9 @@ import time
 from experiments.bench import contestants, workloads
 
 ROOT = pathlib.Path(__file__).parents[2]
-# Beyond this size of one array each contestant has the device to itself.
+# Beyond this size of one array each contestant has a GPU to itself.
 ALONE_BYTES = 2**28
+PROCESS_BYTES = 400e6  # Of a contestant before it makes anything, about.
 
 
 class Worker:
@@ -123,19 +127,34 @@ class Worker:
       self._process.wait()
 
 
-def too_large(workload, device: str) -> str | None:
-  """Why a workload isn't run at all; None where it can be."""
-  if device == "cuda":
-    return None
-  needed = 16 * 4 * workload.num_steps * workload.batch * max(workload.widths)
+def _free_bytes() -> int:
+  """Of the machine's memory; a guess where it can't be asked."""
   try:
     text = pathlib.Path("/proc/meminfo").read_text()
-    free = 1024 * int(text.split("MemAvailable:")[1].split()[0])
+    return 1024 * int(text.split("MemAvailable:")[1].split()[0])
   except (OSError, IndexError):
-    free = 8 * 2**30
-  if needed <= free:
+    return 8 * 2**30
+
+
+def _array_bytes(workload) -> int:
+  return 4 * workload.num_steps * workload.batch * max(workload.widths)
+
+
+def too_large(workload, device: str) -> str | None:
+  """Why a workload isn't run at all; None where it can be."""
+  needed, free = 16 * _array_bytes(workload), _free_bytes()
+  if device == "cuda" or needed <= free:
     return None
   return f"needs about {needed / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free"
+
+
+def one_by_one(workload, contestants: int, device: str) -> bool:
+  """Whether so many contestants do not fit beside each other."""
+  if device == "cuda":
+    return _array_bytes(workload) > ALONE_BYTES
+  weights = 4 * sum(a * b for a, b in itertools.pairwise(workload.widths))
+  each = PROCESS_BYTES + 8 * (_array_bytes(workload) + weights)
+  return contestants * each > _free_bytes()
 
 
 def chosen(workload, names: list[str], device: str, precision: str):
@@ -175,7 +194,7 @@ def measure(
 ) -> list[dict]:
   """A row per contestant: its times, ms, or the reason why it has none."""
   together = device == "cuda"
-  array = 4 * workload.num_steps * workload.batch * max(workload.widths)
+  alone = one_by_one(workload, len(specs), device)
   workers = []
   try:
     for spec in specs:
@@ -186,10 +205,10 @@ def measure(
       for worker in workers:
         worker.checked()
     right = [worker for worker in workers if "reason" not in worker.row]
-    groups = [[w] for w in right] if array > ALONE_BYTES else [right]
-    for group in groups:
+    for group in [[worker] for worker in right] if alone else [right]:
       _turns(_built(group), rounds, steps)
-      if array > ALONE_BYTES:
+      if alone:
+        group[0].row["alone"] = True
         group[0].close()
   finally:
     for worker in workers:

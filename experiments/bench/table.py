@@ -109,6 +109,8 @@ def markdown(found: dict) -> str:
     text += f"; its products alone {alone:,.3g} ms"
   rates = ", ".join(f"{rate:.1%}" for rate in found.get("spike_rates", ()))
   lines += [f"{text}. Spikes per step by layer: {rates or '-'}.", ""]
+  if any(row.get("alone") for row in found["rows"]):
+    lines += ["Together they do not fit: timed one after the other.", ""]
   rows = [row for row in found["rows"] if row["contestant"] != MACHINE]
   ran = [row for row in rows if "median_ms" in row]
   if ran:

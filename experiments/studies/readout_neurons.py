@@ -6,7 +6,6 @@ Command: python -m experiments.study --study=readout_neurons --workdir=DIR
 from experiments import studies
 
 SIZES = (2, 4, 8, 16, 32, 64, 256)
-MANY = 64  # From here on with less pressure; beta was tuned for up to 32.
 
 
 def get_study() -> studies.Study:
@@ -14,8 +13,7 @@ def get_study() -> studies.Study:
   rows = {
     f"{view}, N_y {size}": (
       studies.tuned(view, size)
-      | {"baseline_view": "", "steps": 1400}
-      | {"beta": 1e-3 if size >= MANY else studies.BETA}
+      | {"baseline_view": "", "steps": 1400, "beta": studies.BETA}
     )
     for size in SIZES
     for view in studies.SCALES
