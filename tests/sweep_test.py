@@ -80,7 +80,10 @@ def _alone(config, source, steps):
 @pytest.mark.parametrize("together", sweep_program.TOGETHER)
 @pytest.mark.parametrize("rule", RULES)
 def test_a_member_is_the_same_run_made_alone(rule, together):
-  """State, losses and figures on validation after 20 steps."""
+  """State, losses and figures on validation after 20 steps.
+
+  Of half the members, in which every value of every field occurs.
+  """
   fields, texts = RULES[rule]
   config = _tiny(**fields)
   sweep = sweep_run.Sweep(config, texts, together=together)
@@ -97,8 +100,9 @@ def test_a_member_is_the_same_run_made_alone(rule, together):
   figures = program.evaluate(states, judge, rows, key, 2)
   states, ends = program.collect(states), set()
   assert states.alive.all() and len(group.members) >= 4
-  for at, member in enumerate(group.members):
-    own = member.config
+  half = [at for at in range(len(group.members)) if at.bit_count() % 2 == 0]
+  for at in half:
+    own = group.members[at].config
     state, theirs = _alone(own, source, 20)
     _close(jax.tree.map(lambda x, at=at: x[at], states.train), state)
     _close(metrics.loss[at], theirs.loss)
@@ -106,7 +110,7 @@ def test_a_member_is_the_same_run_made_alone(rule, together):
     expected, _ = alone(judge, state.params, rows, key(own.seed), 2)
     assert figures[at] == pytest.approx(expected, rel=1e-5)
     ends.add(float(theirs.loss))
-  assert len(ends) == len(group.members)  # They are different runs.
+  assert len(ends) == len(half) >= 2  # They are different runs.
 
 
 PLAIN = {
