@@ -18,7 +18,7 @@ import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
-from experiments import finish, study
+from experiments import finish, study_records
 from experiments.configs import base
 from timedecode import plots
 
@@ -166,7 +166,7 @@ FIGURES = {"readout_neurons": readout_neurons, "ablations": ablations}
 
 def draw(path: pathlib.Path, output: str | os.PathLike) -> pathlib.Path:
   """Draws the figure of the records in a file; returns the picture's path."""
-  records = study.read_records(path)
+  records = study_records.read(path)
   name = records[0]["study"] if records else None
   if name not in FIGURES:
     raise ValueError(

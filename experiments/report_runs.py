@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import NamedTuple
 
-from experiments import report_text, workdir
+from experiments import report_text, study_records, workdir
 from experiments.configs import base
 
 BASE = workdir.flat(json.loads(base.get_config().to_json_best_effort()))
@@ -122,11 +122,12 @@ def _root(path: pathlib.Path) -> pathlib.Path:
 
 
 def _find(path: pathlib.Path) -> list[pathlib.Path]:
-  """Configurations, summaries and records; seed2 before seed10."""
+  """Records, configurations and summaries; seed2 before seed10."""
   if path.is_file():
     return [path] if path.suffix == ".jsonl" else []
   digits = lambda found: found[0].zfill(9)
-  key = lambda file: re.sub(r"(?<![.\d])\d+", digits, str(file))
+  name = lambda file: re.sub(r"(?<![.\d])\d+", digits, str(file))
+  key = lambda file: (file.suffix != ".jsonl", name(file))
   return [
     file
     for file in sorted(path.rglob("*.json*"), key=key)
@@ -150,13 +151,35 @@ def _files(paths: list[pathlib.Path]) -> list[tuple]:
   return list(files.values())
 
 
+def _row(folder: pathlib.Path, root: pathlib.Path) -> str:
+  """The name of a row that lies as ROW/seed<k>, or as ROW/seed<k>/run."""
+  parts = folder.absolute().relative_to(root).parts
+  of_study = re.fullmatch(r"seed\d+/run", "/".join(parts[-2:]))
+  return "/".join(parts[: -2 if of_study else -1])
+
+
+def _name(run: Run, like: Run | None) -> Run:
+  """A run of a study called, and told, as the records of its row are."""
+  if like is None:
+    return run
+  kept = {
+    name: value
+    for name, value in run.settings.items()
+    if name not in ("name", "data.data_dir")
+  }
+  return run._replace(study=like.study, row=like.row, settings=kept)
+
+
 def gather(paths: list[pathlib.Path]) -> tuple[list[Run], list[str]]:
   """The runs below the paths, and what could not be read.
+
+  Of runs in a study's folder that have a record the record is taken.
 
   Raises:
     ValueError: paths that are missing, or below which there is nothing.
   """
   runs, problems, roots = [], [], {_root(path) for path in paths}
+  recorded = {}  # Folder of a run, or of its row -> a record.
 
   def attempt(place, read, *arguments):
     try:
@@ -170,16 +193,22 @@ def gather(paths: list[pathlib.Path]) -> tuple[list[Run], list[str]]:
       text = attempt(file, _read, file) or ""
       for number, line in enumerate(text.split("\n"), 1):
         place = f"{file}, line {number}"
-        runs += [attempt(place, read_record, line)] if line.strip() else []
+        found = attempt(place, read_record, line) if line.strip() else None
+        if found:
+          runs.append(found)
+          own = study_records.place(folder, found.row, found.seed)
+          recorded |= {own: found, own.parents[1]: found}
+    elif folder in recorded:
+      continue
     elif file.name == "config.json":
       alone = [other.name for other in roots].count(root.name) == 1
-      row = "/".join(folder.absolute().relative_to(root).parts[:-1])
+      study, row = root.name if alone else str(root), _row(folder, root)
       config = attempt(file, workdir.read_config, folder)
-      arguments = folder, config, root.name if alone else str(root), row
-      place = folder / "summary.json"
-      runs += [attempt(place, read_run, *arguments)] if config else []
+      arguments = folder / "summary.json", read_run, folder, config, study, row
+      if config and (found := attempt(*arguments)):
+        runs.append(_name(found, recorded.get(folder.parents[1])))
     elif not (folder / "config.json").exists():
       problems.append(f"{file}: no config.json beside it")
   more = len(problems) - _MOST
   problems[_MOST:] = [f"and {more} more"] * (more > 0)
-  return [run for run in runs if run], problems
+  return runs, problems

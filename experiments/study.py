@@ -8,7 +8,8 @@ that the study names for a row), in a process of its own on a
 core of its own, with the folder DIR/<row>/seed<k>. All rows are run with seed
 0 first, then with seed 1 and so on, so that the table fills in evenly. What is
 finished is in DIR/records.jsonl and not repeated; a member that was killed
-goes on. `experiments.report` makes a page of DIR or of the records.
+goes on. Records of other settings than the study's are refused.
+`experiments.report` makes a page of DIR or of the records.
 """
 
 import concurrent.futures
@@ -25,8 +26,7 @@ from typing import NamedTuple
 
 from absl import app, flags
 
-from experiments import checks, journal, workdir
-from experiments.configs import base
+from experiments import checks, study_records
 from experiments.studies import Study
 
 
@@ -94,58 +94,11 @@ def _text(value) -> str:
   return str(tuple(value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _slug(row: str) -> str:
-  """A folder's name of a row's."""
-  return "".join(c if c.isalnum() or c in ".-" else "_" for c in row)
-
-
-def read_records(path: pathlib.Path) -> list[dict]:
-  """The records of what is finished; ValueError names a damaged line."""
-  if not path.exists():
-    return []
-  records = []
-  for number, line in enumerate(path.read_text().splitlines(), 1):
-    try:
-      record = json.loads(line)
-      record["row"], record["seed"], record["summary"]
-    except (ValueError, KeyError, TypeError) as error:
-      raise ValueError(f"{path}, line {number}: no record: {error}") from error
-    records.append(record)
-  return records
-
-
-def record(study: Study, member: Member, folder: pathlib.Path) -> dict:
-  """What is kept of a finished run."""
-  summary = json.loads((folder / "summary.json").read_text())
-  rows = journal.read_rows(folder / "metrics.jsonl")
-  config = configure(study, member.row, member.seed)
-  defaults = workdir.flat(base.get_config().to_dict())
-  settings = {
-    name: value
-    for name, value in workdir.flat(config.to_dict()).items()
-    if name not in ("name", "seed") and defaults[name] != value
-  }
-  folder = settings.pop("data.data_dir", None)  # It is of one machine.
-  command = [
-    word.replace(f"data_dir={folder}", "data_dir=DIR")
-    for word in member.command
-  ]
-  return {
-    "study": study.name, "row": member.row, "seed": member.seed,
-    "settings": settings,
-    "command": " ".join(["python", *map(_quoted, command)]),
-    "summary": summary, "validation": rows[-1],
-  }  # fmt: skip
-
-
-def _quoted(word: str) -> str:
-  return f"'{word}'" if set(word) & set("() ,'") else word
-
-
-def run_member(member: Member, folder: pathlib.Path, core: int | None) -> None:
+def run_member(member: Member, run: pathlib.Path, core: int | None) -> None:
   """One run; RuntimeError with the end of its output if it fails."""
+  folder = run.parent
   folder.mkdir(parents=True, exist_ok=True)
-  command = [sys.executable, *member.command, f"--workdir={folder / 'run'}"]
+  command = [sys.executable, *member.command, f"--workdir={run}"]
   limit = None if core is None else lambda: os.sched_setaffinity(0, {core})
   with (folder / "output.txt").open("ab") as output:
     result = subprocess.run(
@@ -157,67 +110,71 @@ def run_member(member: Member, folder: pathlib.Path, core: int | None) -> None:
     raise RuntimeError(f"{' '.join(member.command)} failed:\n{end}")
 
 
+def finished(study: Study, path: pathlib.Path) -> set[tuple[str, int]]:
+  """(row, seed) of the records; ValueError if one is of other settings."""
+  found = study_records.read(path)
+  for record in found:
+    if record["row"] in study.rows:
+      config = configure(study, record["row"], record["seed"])
+      study_records.check(record, config, path)
+  return {(record["row"], record["seed"]) for record in found}
+
+
 def run(study: Study, folder: pathlib.Path, seeds=0, rows=(), workers=0):
   """All members that are not finished; failures are reported at the end."""
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / "records.jsonl"
-  done = {(r["row"], r["seed"]) for r in read_records(path)}
+  done = finished(study, path)
   todo = [
     member
     for member in members(study, seeds, rows)
     if (member.row, member.seed) not in done
   ]
+  print(f"{study.name}: {len(done)} done, {len(todo)} to do", flush=True)
+  if failed := _run_all(study, folder, todo, workers):
+    raise ValueError(f"{failed} runs failed, the others are kept in {path}")
+
+
+def _run_all(study, folder, todo, workers) -> int:
+  """Runs members side by side and records them; how many failed."""
   cores = sorted(os.sched_getaffinity(0))
   count = workers or len(cores)
   places: queue.Queue = queue.Queue()
   for index in range(count):
     places.put(cores[index] if count <= len(cores) else None)
-  start, finished, failed = time.perf_counter(), 0, []
-  print(f"{study.name}: {len(done)} done, {len(todo)} to do", flush=True)
+  start, failed = time.perf_counter(), 0
 
   def one(member):
     core = places.get()
-    place = folder / _slug(member.row) / f"seed{member.seed}"
+    place = study_records.place(folder, member.row, member.seed)
     try:
       run_member(member, place, core)
-      return record(study, member, place / "run")
+      config = configure(study, member.row, member.seed)
+      return study_records.make(study.name, member, config, place)
     finally:
       places.put(core)
 
   with concurrent.futures.ThreadPoolExecutor(count) as pool:
     waiting = {pool.submit(one, member): member for member in todo}
-    for future in concurrent.futures.as_completed(waiting):
-      member = waiting[future]
-      finished += 1
+    ended = concurrent.futures.as_completed(waiting)
+    for number, future in enumerate(ended, 1):
+      row, seed, _ = waiting[future]
       try:
         found = future.result()
       except (RuntimeError, OSError) as error:
-        failed.append(member)
-        print(f"{member.row}, seed {member.seed}: {error}", flush=True)
+        failed += 1
+        print(f"{row}, seed {seed}: {error}", flush=True)
         continue
-      with path.open("a") as file:
+      with (folder / "records.jsonl").open("a") as file:
         file.write(json.dumps(found) + "\n")
       spent = time.perf_counter() - start
-      left = spent / finished * (len(todo) - finished)
+      left = spent / number * (len(todo) - number)
       print(
-        f"[{finished}/{len(todo)}] {spent:,.0f} s, {left:,.0f} s left:"
-        f" {member.row}, seed {member.seed}: {in_words(found)}",
+        f"[{number}/{len(todo)}] {spent:,.0f} s, {left:,.0f} s left:"
+        f" {row}, seed {seed}: {study_records.in_words(found)}",
         flush=True,
       )
-  if failed:
-    raise ValueError(
-      f"{len(failed)} runs failed, the others are kept in {path}"
-    )
-
-
-def in_words(found: dict) -> str:
-  """The figures of a record that matter."""
-  metric = "accuracy" if "accuracy" in found["summary"] else "judge_accuracy"
-  return (
-    f"{metric.replace('_', ' ')} {found['summary'][metric]:.3f} (test),"
-    f" {found['validation'][metric]:.3f} (validation),"
-    f" {found['summary']['information_bits_per_example']:.1f} bits"
-  )
+  return failed
 
 
 def define() -> None:

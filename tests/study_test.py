@@ -2,10 +2,11 @@
 
 import json
 import pathlib
+import shutil
 
 import pytest
 
-from experiments import studies, study
+from experiments import report, studies, study, study_records
 
 NAMES = sorted(
   path.stem for path in pathlib.Path(studies.__file__).parent.glob("[a-z]*.py")
@@ -19,7 +20,8 @@ def test_every_study_is_of_valid_rows(name):
   members = study.members(found, found.seeds, [])
   assert len(members) == len(found.rows) * found.seeds
   assert len({tuple(member.command) for member in members}) == len(members)
-  folders = {study._slug(row) for row in found.rows}
+  place = lambda row: study_records.place(pathlib.Path(), row, 0)
+  folders = set(map(place, found.rows))
   assert len(folders) == len(found.rows)
 
 
@@ -57,7 +59,7 @@ def _tiny(**rows):
 def test_members_run_once_and_are_recorded(tmp_path, capfd):
   tiny = _tiny(**{"beta 1, N_y 3": {"beta": 1.0, "encoder.num_readout": 3}})
   study.run(tiny, tmp_path, seeds=1)
-  (found,) = study.read_records(tmp_path / "records.jsonl")
+  (found,) = study_records.read(tmp_path / "records.jsonl")
   assert (found["study"], found["row"], found["seed"]) == (
     "tiny", "beta 1, N_y 3", 0,
   )  # fmt: skip
@@ -74,6 +76,58 @@ def test_members_run_once_and_are_recorded(tmp_path, capfd):
   study.run(tiny, tmp_path, seeds=1)
   assert (place.parent / "output.txt").read_text() == output
   assert "1 done, 0 to do" in capfd.readouterr().out
+  _check_report(tmp_path, place)
+
+
+def _check_report(folder, place):
+  """The run counts once, by its record; a second seed fills its row."""
+  (run,), problems = report.gather([folder])
+  assert not problems and run.folder is None
+  second = place.parents[1] / "seed1" / "run"
+  shutil.copytree(place, second)
+  (second / "summary.json").unlink()
+  config = json.loads((second / "config.json").read_text()) | {"seed": 1}
+  (second / "config.json").write_text(json.dumps(config))
+  runs, problems = report.gather([folder])
+  ((row,),) = (found.rows for found in report.arrange(runs, problems))
+  assert not problems and row.name == "beta 1, N_y 3"
+  assert [(r.seed, r.state) for r in row.runs] == [(0, ""), (1, "step 2 of 2")]
+  (folder / "records.jsonl").unlink()  # Then by the names of folders.
+  runs, _ = report.gather([folder])
+  assert [(r.row, r.seed) for r in runs] == [("beta_1__N_y_3", 0),
+                                             ("beta_1__N_y_3", 1)]  # fmt: skip
+
+
+def test_records_of_other_settings_are_refused(tmp_path):
+  """What a study's file said before it was changed is not taken for it."""
+  path = tmp_path / "records.jsonl"
+  record = {"row": "a", "seed": 0, "summary": {"x": 1}}
+  config = study.configure(_tiny(a={"beta": 1.0}), "a", 0)
+  settings = study_records.settings_of(config)
+  assert settings["encoder.hidden"] == [4] and settings["beta"] == 1.0
+  write = lambda **found: path.write_text(json.dumps(record | found) + "\n")
+  write(settings=settings)
+  assert study.finished(_tiny(a={"beta": 1.0}), path) == {("a", 0)}
+  for other, message in (
+    ({"beta": 0.5}, "a, seed 0 was run with beta = 1.0, expected the study's"),
+    ({"beta": 1.0, "num_steps": 11}, "num_steps = .*, expected the study's 11"),
+    ({"beta": 1.0, "encoder.hidden": (5,)}, r"hidden = \[4\], .* \[5\]"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      study.run(_tiny(a=other), tmp_path)
+  write(settings=[])
+  with pytest.raises(ValueError, match="settings: expected a dict, got"):
+    study.run(_tiny(a={"beta": 1.0}), tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_records_are_of_their_studies(name):
+  path = pathlib.Path(study.__file__).parent
+  path = path / "results" / name / "records.jsonl"
+  found = study.load(name, "DIR" if name == "reconstruction" else "")
+  done = study.finished(found, path)
+  assert len(done) == len(study_records.read(path))
+  assert {row for row, _ in done} <= set(found.rows)
 
 
 def test_a_row_can_be_of_another_program(tmp_path):
@@ -81,7 +135,7 @@ def test_a_row_can_be_of_another_program(tmp_path):
   tiny = _tiny(vae={"encoder.num_readout": 2})
   tiny = tiny._replace(programs={"vae": ("experiments.vae", "--kl_weight=0.5")})
   study.run(tiny, tmp_path, seeds=1)
-  (found,) = study.read_records(tmp_path / "records.jsonl")
+  (found,) = study_records.read(tmp_path / "records.jsonl")
   assert found["command"].startswith(
     "python -m experiments.vae --kl_weight=0.5 --config="
   )
@@ -102,7 +156,7 @@ def test_a_failed_member_does_not_stop_the_others(tmp_path, capfd):
     study.run(tiny, tmp_path, seeds=1)
   printed = capfd.readouterr().out
   assert "bad, seed 0" in printed and "expected an empty folder" in printed
-  (found,) = study.read_records(tmp_path / "records.jsonl")
+  (found,) = study_records.read(tmp_path / "records.jsonl")
   assert found["row"] == "good"
 
 

@@ -1,4 +1,4 @@
-"""One change at a time: beta, prior rate, steps, neurons that learn, noise.
+"""One change at a time: beta, prior rate, steps, neurons that learn, view.
 
 Command: python -m experiments.study --study=ablations --workdir=DIR
 """
@@ -8,18 +8,16 @@ from experiments import studies
 BETAS = (0.0, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 RATES = (0.05, 0.1, 0.5)
 STEPS = (10, 60)
-FLIPS = (0.05, 0.1)
 
 
 def get_study() -> studies.Study:
   """The study."""
   common = studies.tuned("full", 8) | {
-    "baseline_view": "", "steps": 1400, "beta": 1e-3
+    "baseline_view": "", "steps": 1400, "beta": studies.BETA
   }  # fmt: skip
   rows = {f"beta {beta:g}": {"beta": beta} for beta in BETAS}
   rows |= {f"prior rate {rate}": {"prior_rate": rate} for rate in RATES}
   rows |= {f"T {steps}": {"num_steps": steps} for steps in STEPS}
-  rows |= {f"flips {flip}": {"channel_flip": flip} for flip in FLIPS}
   rows["frozen encoder"] = {"optimizer.encoder_name": "frozen"}
   rows["counts"] = studies.tuned("rate", 8)
   return studies.Study(

@@ -43,9 +43,11 @@ def get_study(data_dir: str = "") -> studies.Study:
         rows[f"{name}, {code} code, {decoder}"] = (
           common | fields | {"data.coding": code, "decoder": decoder}
         )
-    rows[f"published rule as shipped, {code} code, mlp"] = (
-      common | PUBLISHED | {"data.coding": code}
-    )
+    shipped = common | PUBLISHED | {"data.coding": code}
+    rows[f"published rule as shipped, {code} code, mlp"] = shipped
+    rows[f"published settings, encoder frozen, {code} code, mlp"] = shipped | {
+      "optimizer.encoder_name": "frozen"
+    }
   programs = {}
   for decoder, rate in AUTOENCODERS.items():
     row = f"ANN autoencoder, {decoder}"

@@ -14,89 +14,93 @@ SCALES = {
   "full": (0.0,), "rate": (2.0, 4.0, 8.0),
   "first_spike": (1.0, 2.0, 4.0, 8.0, 16.0),
 }  # fmt: skip
+BEYOND = (  # Beyond the grid: view, rate, scale.
+  ("full", 2.5e-3, 0.0), ("rate", 2.5e-3, 2.0), ("first_spike", 1e-2, 1.0),
+  ("first_spike", 2e-2, 1.0), ("first_spike", 2.5e-3, 8.0),
+)  # fmt: skip
 STEPS = 1400
 
-
-# The best of these also at other sizes, each with the next best rate.
+# The best scale of the grid and the best rates, tried at other sizes.
 BEST = {
   "full": (0.0, (1e-2, 2e-2)),
   "rate": (4.0, (2e-2, 4e-2)),
-  "first_spike": (8.0, (2.5e-3, 5e-3)),
+  "first_spike": (8.0, (5e-3,)),
 }
-SIZES = (2, 64)
+# Of the encoder and of the decoder.
 PAIRS = ((2e-2, 5e-3), (1e-2, 5e-3), (1e-2, 2e-2))
+PAIRS_OF_16 = {
+  "full": ((2e-2, 2e-3), (2e-2, 5e-3), (4e-2, 2e-3), (4e-2, 5e-3)),
+  "rate": ((2e-2, 5e-3), (2e-2, 2e-2), (4e-2, 5e-3), (4e-2, 2e-2)),
+}
 
 
-def _row(view, size, rate, scale):
+def _row(view, size, rate, scale, encoder=0.0, steps=STEPS):
   return {
     "view": view,
     "baseline_view": "",
-    "steps": STEPS,
+    "steps": steps,
     "beta": 1e-3,
     "optimizer.learning_rate": rate,
-    "optimizer.encoder_learning_rate": 0.0,
+    "optimizer.encoder_learning_rate": encoder,
     "view_scale": scale,
     "encoder.num_readout": size,
   }
 
 
-def get_study() -> studies.Study:
-  """The study."""
-  rows = {
-    f"{view}, rate {rate}, scale {scale or 1}": _row(view, 8, rate, scale)
+def _one_rate():
+  """Rate and scale with 8 neurons, then the best rates with more and fewer."""
+  tried = [
+    (view, rate, scale)
     for view, scales in SCALES.items()
     for scale in scales
     for rate in RATES[view]
     if scale < 8.0 or rate >= 5e-3  # Smaller ones got worse with the scale.
+  ]
+  rows = {
+    f"{view}, rate {rate}, scale {scale or 1}": _row(view, 8, rate, scale)
+    for view, rate, scale in (*tried, *BEYOND)
   }
+  sizes = [(2, view) for view in BEST] + [(64, "full"), (64, "rate")]
   rows |= {
-    f"{view}, rate {rate}, N_y {size}": _row(view, size, rate, scale)
-    for size in SIZES
-    for view, (scale, rates) in BEST.items()
-    for rate in rates
+    f"{view}, rate {rate}, N_y {size}": _row(view, size, rate, BEST[view][0])
+    for size, view in sizes
+    for rate in BEST[view][1]
   }
-  rows |= {  # With the budget of the main job.
-    f"{view}, rate {rate}, {2 * STEPS} steps": (
-      _row(view, 8, rate, scale) | {"steps": 2 * STEPS}
+  return rows | {"full, rate 0.01, N_y 4": _row("full", 4, 1e-2, 0.0)}
+
+
+def _two_rates():
+  """The encoder and the decoder at rates of their own, few neurons to many."""
+  tried = [(v, 16, pair) for v, pairs in PAIRS_OF_16.items() for pair in pairs]
+  tried += [(v, size, pair) for size in (2, 8, 64) for v in BEST
+            for pair in PAIRS]  # fmt: skip
+  return {
+    f"{view}, encoder {first}, decoder {second}, N_y {size}": _row(
+      view, size, second, BEST[view][0], first
     )
-    for view, (scale, rates) in BEST.items()
-    if view != "first_spike"
-    for rate in rates
+    for view, size, (first, second) in (*tried, ("full", 4, PAIRS[0]))
   }
-  rows |= {  # The encoder and the decoder at rates of their own.
-    f"{view}, encoder {first}, decoder {second}, N_y 16": (
-      _row(view, 16, second, BEST[view][0])
-      | {"optimizer.encoder_learning_rate": first}
-    )
-    for view in ("full", "rate")
-    for first in (1e-2, 2e-2, 4e-2)
-    for second in (2e-3, 5e-3, 2e-2)
-  }
-  rows |= {  # The same rates of their own for every view, few neurons to many.
-    f"{view}, encoder {first}, decoder {second}, N_y {size}": (
-      _row(view, size, second, scale)
-      | {"optimizer.encoder_learning_rate": first}
-    )
-    for size in (2, 8, 64)
-    for view, (scale, _) in BEST.items()
-    for first, second in PAIRS
-  }
-  rows |= {  # Between 2 and 8 the best of either.
-    "full, rate 0.01, N_y 4": _row("full", 4, 1e-2, 0.0),
-    "full, encoder 0.02, decoder 0.005, N_y 4": (
-      _row("full", 4, 5e-3, 0.0) | {"optimizer.encoder_learning_rate": 2e-2}
-    ),
-  }
-  rows |= {  # Eight neurons with the budget of the main job.
-    f"{view}, encoder 0.02, decoder 0.005, {2 * STEPS} steps": (
-      _row(view, 8, 5e-3, scale)
-      | {"steps": 2 * STEPS, "optimizer.encoder_learning_rate": 2e-2}
-    )
-    for view, (scale, _) in BEST.items()
-    if view != "first_spike"
-  }
+
+
+def _longer():
+  """Eight neurons with the budget of the main job."""
+  steps, rows = 2 * STEPS, {}
+  for view in ("full", "rate"):
+    scale, rates = BEST[view]
+    for rate in rates:
+      row = _row(view, 8, rate, scale, steps=steps)
+      rows[f"{view}, rate {rate}, {steps} steps"] = row
+    first, second = PAIRS[0]
+    row = _row(view, 8, second, scale, first, steps)
+    rows[f"{view}, encoder {first}, decoder {second}, {steps} steps"] = row
+  return rows
+
+
+def get_study() -> studies.Study:
+  """The study."""
   return studies.Study(
     "tuning",
     "What each view is trained with; hand-made ones try three scales more.",
-    "mnist_time", rows, seeds=1, first_seed=100,
+    "mnist_time", _one_rate() | _longer() | _two_rates(), seeds=1,
+    first_seed=100,
   )  # fmt: skip
