@@ -25,6 +25,7 @@ from timedecode import channel, plots
 CHANNELS = {"flips": channel.binary_symmetric, "prefix": channel.prefix}
 FLIPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 NUM_PREFIXES = 10
+VIEWS = ("full", "rate", "first_spike", "window")  # In the order of colours.
 LABELS = {
   "flips": "probability that a spike or a silence is flipped",
   "prefix": "steps of y that have arrived",
@@ -128,15 +129,24 @@ def check(curves: list[dict]) -> None:
 
 
 def draw(curves: list[dict], kind: str) -> Figure:
-  """The metric against the strength: mean and deviation over seeds."""
+  """The metric against the strength: mean and deviation over seeds.
+
+  A colour for each view; a line of its own for each way of training it.
+  """
   figure = Figure((6.4, 4.8), layout="constrained")
   axis = figure.subplots()
-  for index, (name, points) in enumerate(gather(curves).items()):
+  key = lambda curve: (VIEWS.index(curve["view"]), curve["trained_for"])
+  curves = sorted(curves, key=key)
+  views, drawn = {curve["label"]: curve["view"] for curve in curves}, []
+  for name, points in gather(curves).items():
+    view = next(view for label, view in views.items() if name.startswith(label))
+    colour, style = VIEWS.index(view), drawn.count(view)
+    drawn.append(view)
     axis.errorbar(
       list(points), [values.mean() for values in points.values()],
       [_spread(values) for values in points.values()], capsize=3,
-      color=plots.COLOURS[index % 6], linestyle=plots.STYLES[index % 4],
-      marker="os^Dvx"[index % 6], markersize=4, label=name,
+      color=plots.COLOURS[colour], linestyle=plots.STYLES[style % 4],
+      marker="os^Dvx"[style % 6], markersize=4, label=name,
     )  # fmt: skip
   name = curves[0]["metric"].replace("_", " ")
   axis.set(xlabel=LABELS[kind], ylabel=f"{name} (share of test examples)")

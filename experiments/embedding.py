@@ -69,12 +69,33 @@ def draw(panels: list[tuple[str, dict, np.ndarray, np.ndarray]]) -> Figure:
     axis.set(xticks=[], yticks=[])
     axis.set_title(
       f"{title}\nsilhouette: trains {scores['silhouette_of_trains']:.3f},"
+      f" counts {scores['silhouette_of_counts']:.3f},"
       f" t-SNE {scores['silhouette_of_embedding']:.3f}",
       fontsize="medium",
     )
   handles, names = axes[0].get_legend_handles_labels()
   figure.legend(handles, names, title="label", loc="outside right upper")
   return figure
+
+
+SCORES = ("trains", "counts", "embedding")
+
+
+def table(found: list[dict]) -> str:
+  """Mean ± standard deviation of the scores over the runs of each view."""
+  lines = [["view", "data", "seeds", *(f"silhouette, {n}" for n in SCORES)]]
+  lines.append(["---"] * len(lines[0]))
+  groups: dict[tuple, list] = {}
+  for run in found:
+    groups.setdefault((run["view"], run["data"]), []).append(run)
+  for (view, data), runs in groups.items():
+    cells = [view, data, ", ".join(str(run["seed"]) for run in runs)]
+    for name in SCORES:
+      values = [run[f"silhouette_of_{name}"] for run in runs]
+      spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+      cells.append(f"{np.mean(values):.3f}{spread}")
+    lines.append(cells)
+  return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def define() -> None:
@@ -100,13 +121,15 @@ def main(argv):
           f"{finish.LABELS[view]}, {config.encoder.num_readout} neurons, seed"
           f" {config.seed}, {inputs.describe(config)}"
         )
-        panels.append((title, scores, embedded, labels))
+        if view not in (run["view"] for run in found):
+          panels.append((title, scores, embedded, labels))
         about = {"view": view, "seed": config.seed, "data": source.name}
         found.append(about | scores)
         print(f"{title}: {scores}", flush=True)
   except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
   (folder / "embedding.json").write_text(json.dumps(found, indent=1) + "\n")
+  (folder / "embedding.md").write_text(table(found))
   picture = folder / "embedding.png"
   draw(panels).savefig(picture, dpi=150, metadata={"Software": None})
   print(picture)

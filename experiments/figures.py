@@ -16,6 +16,7 @@ from collections import defaultdict
 
 import numpy as np
 from absl import app, flags
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from experiments import finish, study_records
@@ -73,20 +74,24 @@ def _provenance(records: list[dict]) -> str:
   )
 
 
+def _with_error(summary: dict) -> dict:
+  return summary | {"judge_error": 1 - summary["judge_accuracy"]}
+
+
 def readout_neurons(records: list[dict]) -> Figure:
-  """Accuracy against N_y for every view; the information on its own axis."""
+  """Share of images not read, and information, against N_y for every view."""
   groups = by_row(records, r"(\w+), N_y (\d+)")
   figure = Figure((10.0, 4.4), layout="constrained")
   left, right = figure.subplots(1, 2)
   for index, view in enumerate(("full", "rate", "first_spike")):
     sizes = sorted(int(size) for name, size in groups if name == view)
-    found = [groups[view, str(size)] for size in sizes]
+    found = [list(map(_with_error, groups[view, str(n)])) for n in sizes]
     if not sizes:
       continue
     label = finish.LABELS[view]
-    _bars(left, sizes, found, "judge_accuracy", index, label)
+    _bars(left, sizes, found, "judge_error", index, label)
     _bars(right, sizes, found, "information_bits_per_example", index, label)
-  clean = records[0]["summary"]["judge_clean_accuracy"]
+  clean = 1 - records[0]["summary"]["judge_clean_accuracy"]
   left.axhline(clean, color="0.5", linewidth=1, label="clean images")
   for axis in (left, right):
     axis.set_xscale("log", base=2)
@@ -94,11 +99,13 @@ def readout_neurons(records: list[dict]) -> Figure:
     axis.set_xticks(ticks, map(str, ticks))
     axis.set_xlabel("readout neurons")
     axis.grid(alpha=0.3)
-  right.set_yscale("log", base=10)
-  left.set_ylim(0, 1)
-  left.set_ylabel("judge accuracy (share of test images)")
+  for axis in (left, right):
+    axis.set_yscale("log")
+  shares = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+  left.set_yticks(shares, [f"{share:g}" for share in shares])
+  left.set_ylabel("share of test images misread by the judge")
   right.set_ylabel("information bound (bits per example)")
-  left.legend(fontsize="small", loc="lower right")
+  left.legend(fontsize="small", loc="lower left")
   title = f"{_provenance(records)}\n{_betas(records)}"
   figure.suptitle(title, fontsize="medium")
   return figure
@@ -123,19 +130,22 @@ def ablations(records: list[dict]) -> Figure:
     (left, "pixel_cross_entropy", "distortion (nats per pixel)"),
     (right, "judge_accuracy", "judge accuracy (share of test images)"),
   ):
-    x, dx = np.array(points["information_bits_per_example"]).T
-    y, dy = np.array(points[name]).T
-    axis.errorbar(
-      x, y, dy, dx, color=plots.COLOURS[0], marker="o", capsize=2, linewidth=1
-    )
-    for beta, place in zip(betas, zip(x, y, strict=True), strict=True):
-      axis.annotate(
-        f"β = {beta:g}", place, xytext=(4, 5), textcoords="offset points",
-        fontsize="x-small",
+    bits = points["information_bits_per_example"]
+    for index, (beta, (x, dx), (y, dy)) in enumerate(
+      zip(betas, bits, points[name], strict=True)
+    ):
+      colour = colormaps["viridis"](0.95 * index / max(len(betas) - 1, 1))
+      axis.errorbar(
+        x, y, dy, dx, color=colour, marker="os^Dv<>P"[index % 8], capsize=2,
+        linewidth=1, linestyle="", label=f"β = {beta:g}",
       )  # fmt: skip
     axis.set(xlabel="information bound (bits per example)", ylabel=label)
     axis.grid(alpha=0.3)
-  figure.suptitle(_provenance(records), fontsize="medium")
+  right.legend(fontsize="small", loc="lower center")
+  default = base.get_config().encoder.num_readout
+  size = records[0]["settings"].get("encoder.num_readout", default)
+  title = f"{_provenance(records)}\n{size} readout neurons"
+  figure.suptitle(title, fontsize="medium")
   return figure
 
 

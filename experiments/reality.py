@@ -1,12 +1,14 @@
-"""Judges a model that was trained on simulated recordings on real ones.
+"""Judges models that were trained on simulated recordings on real ones.
 
-  python -m experiments.reality --run=DIR --data_dir=MNIST_DVS --output=FOLDER
+  python -m experiments.reality --runs=A,B --data_dir=MNIST_DVS --output=FOLDER
 
-The run is one of `experiments.train` on mnist_dvs_sim with pictures as targets.
+The runs are of `experiments.train` on mnist_dvs_sim with pictures as targets.
 The real recordings are all of --digit and scale 4 in the folder, binned as the
 run's, none of them trained on. Reports the share that the judge takes for each
-digit, and the gap between the domains: spikes of input, hidden and readout
-neurons and information, beside the simulated test recordings of the same digit.
+digit, of each run and of runs that differ in their seed together, and the gap
+between the domains: spikes of input, hidden and readout neurons, information,
+and the share of events near the middle, beside the simulated test recordings of
+the same digit.
 Digits before the real camera are mirrored or turned against MNIST, which a zero
 cannot tell; others would have to be turned back.
 Writes reality.json, reality.md and reality.png.
@@ -26,6 +28,7 @@ from timedecode import judge as judge_lib
 from timedecode.datasets import mnist_dvs, sources
 
 SHOWN = 10
+NEAR = 4.0  # Pixels from the middle.
 _AT_ONCE = 50  # Recordings; a thousand of 2 s would take many gigabytes.
 
 
@@ -39,9 +42,17 @@ def real_rows(config, folder: str, digit: int) -> sources.Rows:
   return sources.Rows(found.spikes, found.labels)
 
 
+def _near(height: int, width: int, polarities: int) -> np.ndarray:
+  """1 within `NEAR` pixels of the middle, else 0."""
+  y, x = np.mgrid[:height, :width]
+  far = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
+  return np.float32(np.repeat((far <= NEAR)[..., None], polarities, axis=-1))
+
+
 def make_look(config, run, source, judge_params):
   """Builds ``(rows, keys) -> (figures by recording, what is drawn)``."""
   step = training.make_eval_step(run.built.model, config.eval_samples)
+  near = _near(*inputs.sensor_shape(config))
 
   @jax.jit
   def look_at(rows, keys):
@@ -52,9 +63,12 @@ def make_look(config, run, source, judge_params):
     decided = judge_lib.predict(judge_params, pictures)
     decided = decided.reshape(config.eval_samples, -1)
     axes = (0, *range(2, batch.inputs.ndim))
-    nats = found.losses.information
+    nats, bits = found.losses.information, jnp.sum(batch.inputs, axis=axes)
+    mask = near.reshape(1, 1, *batch.inputs.shape[2:])
+    inside = jnp.sum(batch.inputs * mask, axis=axes)
     return {
-      "set_bits": jnp.sum(batch.inputs, axis=axes),
+      "set_bits": bits,
+      "share_near_the_middle": inside / jnp.maximum(bits, 1),
       "share_of_set_bits": jnp.mean(batch.inputs, axis=axes),
       "readout_rate": jnp.mean(found.spikes, axis=(0, 1, 3)),
       "information_bits": jnp.mean(metrics.nats_to_bits(nats), axis=0),
@@ -86,6 +100,7 @@ def look(config, run, source, judge_params, rows) -> tuple[dict, dict]:
     name: {"mean": float(np.mean(v)), "standard_deviation": float(np.std(v))}
     for name, v in values.items()
   }
+  summary["judged_right"]["by_recording"] = values["judged_right"].tolist()
   summary["hidden_rate"] = summary["hidden_rate"]["mean"]
   summary["recordings"] = len(rows.labels)
   counts = np.bincount(decided.ravel(), minlength=10)
@@ -97,11 +112,34 @@ def look(config, run, source, judge_params, rows) -> tuple[dict, dict]:
   return summary, {"events": events, "decoded": shown["decoded"]}
 
 
+def pooled(figures: dict[str, dict]) -> dict[str, tuple[float, float, int]]:
+  """Kind and view -> share judged right, its standard error, seeds.
+
+  Seeds judge the same recordings: the error is that of recordings, each with
+  its mean over seeds.
+  """
+  groups: dict[str, list] = {}
+  for name, found in figures.items():
+    values = found["judged_right"]["by_recording"]
+    groups.setdefault(name.rpartition(", ")[0], []).append(values)
+  result = {}
+  for name, values in groups.items():
+    each = np.mean(values, axis=0)
+    error = np.std(each, ddof=1) / np.sqrt(len(each)) if len(each) > 1 else 0.0
+    result[name] = float(np.mean(each)), float(error), len(values)
+  return result
+
+
 def table(figures: dict[str, dict]) -> str:
-  """Two tables: what the recordings are judged as, and the gap."""
-  names = ["set_bits", "share_of_set_bits", "readout_rate", "information_bits"]
+  """Three tables: judged right, judged as what, and the gap."""
+  names = ["set_bits", "share_of_set_bits", "share_near_the_middle",
+           "readout_rate", "information_bits"]  # fmt: skip
+  right = [["judged right", "share ± standard error", "runs"], ["---"] * 3]
+  for kind, (share, error, runs) in pooled(figures).items():
+    right.append([kind, f"{share:.3f} ± {error:.3f}", str(runs)])
   rows = [["judged as", *map(str, range(10))], ["---"] * 11]
-  gap = [["recordings", "number", *names, "hidden_rate"], ["---"] * 7]
+  gap = [["mean ± deviation over recordings", "number", *names, "hidden_rate"]]
+  gap.append(["---"] * len(gap[0]))
   for kind, found in figures.items():
     rows.append([kind, *(f"{share:.3f}" for share in found["judged_as"])])
     cell = lambda v: f"{v['mean']:.4g} ± {v['standard_deviation']:.2g}"
@@ -109,11 +147,11 @@ def table(figures: dict[str, dict]) -> str:
     number, hidden = str(found["recordings"]), f"{found['hidden_rate']:.4g}"
     gap.append([kind, number, *cells, hidden])
   line = lambda row: f"| {' | '.join(row)} |\n"
-  return "".join(map(line, rows)) + "\n" + "".join(map(line, gap))
+  return "\n".join("".join(map(line, part)) for part in (right, rows, gap))
 
 
 def compare(folder: pathlib.Path, data_dir: str, digit: int):
-  """Kind of recordings -> figures; and kind -> what is drawn."""
+  """Kind of recordings, view and seed -> figures; what is drawn of them."""
   config, runs, source = evaluate.load(folder)
   if config.data.source != "mnist_dvs_sim" or config.data.target == "label":
     raise ValueError(
@@ -130,7 +168,7 @@ def compare(folder: pathlib.Path, data_dir: str, digit: int):
     raise ValueError(f"digit: {folder} has no simulated test one of {digit}")
   for kind, rows in some.items():
     for view, run in runs.items():
-      name = f"{kind}, {view}"
+      name = f"{kind}, {view}, seed {config.seed}"
       figures[name], found = look(config, run, source, judge_params, rows)
       shown[f"{kind.upper()}, summed events"] = found["events"]
       shown[f"{kind.upper()}, {view} view"] = found["decoded"]
@@ -141,9 +179,23 @@ def compare(folder: pathlib.Path, data_dir: str, digit: int):
   return figures, shown
 
 
+def compare_all(folders: list[str], data_dir: str, digit: int):
+  """`compare` of several runs; pictures of the first with each view."""
+  figures, shown = {}, {}
+  for folder in folders:
+    found, drawn = compare(pathlib.Path(folder), data_dir, digit)
+    twice = sorted(set(found) & set(figures))
+    if twice:
+      raise ValueError(
+        f"runs: expected runs of other views or seeds, got twice: {twice[0]}"
+      )
+    figures, shown = figures | found, drawn | shown
+  return figures, shown
+
+
 def define() -> None:
   """Defines the flags."""
-  flags.DEFINE_string("run", None, "Folder of a trained run.")
+  flags.DEFINE_list("runs", [], "Folders of trained runs.")
   flags.DEFINE_string("data_dir", None, "Folder of MNIST-DVS.")
   flags.DEFINE_integer("digit", 0, "Which recordings.", 0, 9)
   flags.DEFINE_string("output", ".", "Folder of the results.")
@@ -151,13 +203,13 @@ def define() -> None:
 
 def main(argv):
   """Parses the flags and turns errors of use into one line."""
-  if len(argv) > 1 or not flags.FLAGS.run or not flags.FLAGS.data_dir:
-    raise app.UsageError("expected --run=DIR and --data_dir=DIR")
+  if len(argv) > 1 or not flags.FLAGS.runs or not flags.FLAGS.data_dir:
+    raise app.UsageError("expected --runs=A,B and --data_dir=DIR")
   folder = pathlib.Path(flags.FLAGS.output)
   try:
     workdir.make_writable(folder)
-    figures, shown = compare(
-      pathlib.Path(flags.FLAGS.run), flags.FLAGS.data_dir, flags.FLAGS.digit
+    figures, shown = compare_all(
+      flags.FLAGS.runs, flags.FLAGS.data_dir, flags.FLAGS.digit
     )
   except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error

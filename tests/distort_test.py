@@ -6,6 +6,7 @@ import pytest
 
 from experiments import distort, evaluate, inputs, scoring, train
 from experiments.configs import smoke
+from timedecode import plots
 
 
 @pytest.fixture(name="run", scope="module")
@@ -77,10 +78,11 @@ def test_no_flip_is_plain_judging_exactly(run):
 def test_table_and_one_task():
   curve = lambda metric, points, seed=0: {
     "label": "a", "seed": seed, "data": "d (simulated)", "metric": metric,
+    "view": "rate", "trained_for": 0.1,
     "points": [{"strength": s, metric: v} for s, v in points],
   }  # fmt: skip
   curves = [curve("accuracy", [(0, 0.5), (0.1, 0.25)])]
-  other = curve("accuracy", [(0.1, 0.75)]) | {"label": "b"}
+  other = curve("accuracy", [(0.1, 0.75)]) | {"label": "b", "trained_for": 0.2}
   curves += [curve("accuracy", [(0.1, 0.125)], 1), other]
   lines = distort.table(curves, "flips").splitlines()
   assert lines[2:] == [
@@ -89,9 +91,17 @@ def test_table_and_one_task():
   assert lines[0].endswith(
     "| a, d (simulated) (seeds 0, 1) | b, d (simulated) (seeds 0) |"
   )
-  bars = distort.draw(curves, "flips").axes[0].containers[0]
-  means = np.asarray(bars.lines[0].get_ydata(), float)
+  full = other | {"label": "c", "view": "full", "trained_for": 0.0}
+  drawn = distort.draw([*curves, full], "flips").axes[0].containers
+  means = np.asarray(drawn[1].lines[0].get_ydata(), float)
   np.testing.assert_allclose(means, [0.5, 0.1875])
+  # A colour for each view, the main one first; a line for each training.
+  colours, styles = zip(
+    *((bars.lines[0].get_color(), bars.lines[0].get_linestyle())
+      for bars in drawn), strict=True,
+  )  # fmt: skip
+  assert colours == (plots.COLOURS[0], plots.COLOURS[1], plots.COLOURS[1])
+  assert styles == ("-", "-", "--")
   with pytest.raises(ValueError, match="one task, got accuracy and judge_acc"):
     distort.check([*curves, curve("judge_accuracy", [])])
 

@@ -46,6 +46,19 @@ def test_scores_are_silhouettes_and_classes_that_differ_lie_apart():
     assert sorted(drawn[:, 0]) == pytest.approx(sorted(embedded[:, 0]))
 
 
+def test_means_over_seeds():
+  """0.1 and 0.3: deviation sqrt(2 * 0.1^2); of a single run none."""
+  make = lambda view, seed, score: {
+    "view": view, "data": "some", "seed": seed, "silhouette_of_trains": score,
+    "silhouette_of_counts": 0.5, "silhouette_of_embedding": -0.25,
+  }  # fmt: skip
+  runs = [make("full", 0, 0.1), make("rate", 0, 0.2), make("full", 1, 0.3)]
+  assert embedding.table(runs).splitlines()[2:] == [
+    "| full | some | 0, 1 | 0.200 ± 0.141 | 0.500 ± 0.000 | -0.250 ± 0.000 |",
+    "| rate | some | 0 | 0.200 | 0.500 | -0.250 |",
+  ]
+
+
 def test_trains_are_of_the_encoder(tmp_path):
   config = recordings_training_test.tiny("mnist_dvs_sim", "label")
   built, source = build.build(config, "full"), inputs.load(config)

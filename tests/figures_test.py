@@ -31,14 +31,14 @@ def test_accuracy_against_neurons():
   figure = figures.readout_neurons(records)
   left, right = figure.axes
   assert left.get_xlabel() == right.get_xlabel() == "readout neurons"
-  assert "bits" in right.get_ylabel() and "accuracy" in left.get_ylabel()
+  assert "bits" in right.get_ylabel() and "misread" in left.get_ylabel()
   title = figure.get_suptitle()
   assert "30 images of some images" in title and "seeds: 2" in title
   assert title.endswith("\nβ 0.01: 2, 4; β 0.001: 16 neurons")
   for container, base in zip(left.containers, (0.5, 0.3, 0.1), strict=True):
     line, _, (bars,) = container.lines
     np.testing.assert_array_equal(line.get_xdata(), [2, 4, 16])
-    np.testing.assert_allclose(line.get_ydata(), base + 0.05)
+    np.testing.assert_allclose(line.get_ydata(), 1 - (base + 0.05))
     low, high = bars.get_segments()[0][:, 1]
     assert high - low == pytest.approx(2 * 0.1 * np.sqrt(0.5))
 
@@ -50,10 +50,12 @@ def test_distortion_against_bits():
   ] + [_record("ablations", "frozen encoder", 0, 0.1)]
   figure = figures.ablations(records)
   for axis, values in zip(figure.axes, ([0.1, 0.2], [0.9, 0.8]), strict=True):
-    line = axis.containers[0].lines[0]
-    np.testing.assert_allclose(line.get_xdata(), [100.0, 50.0])
-    np.testing.assert_allclose(line.get_ydata(), values)
-    assert [t.get_text() for t in axis.texts] == ["β = 0", "β = 0.0001"]
+    places = [bars.lines[0].get_xydata()[0] for bars in axis.containers]
+    want = np.transpose([[100.0, 50.0], values])
+    np.testing.assert_allclose(np.float64(places), want)
+  shown = figure.axes[1].get_legend().get_texts()
+  assert [t.get_text() for t in shown] == ["β = 0", "β = 0.0001"]
+  assert figure.get_suptitle().endswith("\n8 readout neurons")
 
 
 def test_the_table_has_means_and_every_seed():

@@ -26,7 +26,9 @@ def _run(tmp_path, monkeypatch):
 def test_real_ones_are_judged_and_the_gap_is_measured(run, tmp_path, capsys):
   recordings_test.write_dvs(tmp_path / "real", (1, 2, 3))
   figures, shown = reality.compare(run, str(tmp_path / "real"), 2)
-  real, simulated = figures["real, full"], figures["simulated, full"]
+  real, simulated = (
+    figures[f"{kind}, full, seed 0"] for kind in ("real", "simulated")
+  )
   assert (real["recordings"], simulated["recordings"]) == (3, 1)
   # Two events within the first 40 ms and the window, in 4 steps.
   assert real["set_bits"] == {"mean": 2.0, "standard_deviation": 0.0}
@@ -43,9 +45,27 @@ def test_real_ones_are_judged_and_the_gap_is_measured(run, tmp_path, capsys):
   events = shown["REAL, summed events"][0]
   assert events.shape == (26, 26) and (events > 0).sum() == 2
   lines = reality.table(figures).splitlines()
-  assert f"real, full | 3 | 2 ± 0 | {share:.4g} ± 0" in lines[-2]
-  assert lines[2].count("|") == 12
+  assert f"real, full, seed 0 | 3 | 2 ± 0 | {share:.4g} ± 0" in lines[-2]
+  assert lines[7].count("|") == 12
+  # Events lie in two pixels, of which the mask of the middle has its share.
+  y, x = np.nonzero(events)
+  near = np.hypot(y - 12.5, x - 12.5) <= 4
+  assert real["share_near_the_middle"]["mean"] == pytest.approx(near.mean())
+  with pytest.raises(ValueError, match="got twice: real, full, seed 0"):
+    reality.compare_all([str(run)] * 2, str(tmp_path / "real"), 2)
   assert json.dumps(figures) and "3 recordings" in capsys.readouterr().out
+
+
+def test_seeds_are_pooled_over_the_same_recordings():
+  """Means over seeds are 1, 0.5, 0 and 0.5: deviation sqrt(1 / 6)."""
+  runs = [[1.0, 0.5, 0.0, 1.0], [1.0, 0.5, 0.0, 0.0]]
+  figures = {
+    f"real, full, seed {seed}": {"judged_right": {"by_recording": values}}
+    for seed, values in enumerate(runs)
+  }
+  ((share, error, seeds),) = reality.pooled(figures).values()
+  assert (share, seeds) == (0.5, 2)
+  assert error == pytest.approx((1 / 6) ** 0.5 / 2)
 
 
 def test_rates_are_the_encoders_however_many_at_once(run, monkeypatch):
