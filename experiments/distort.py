@@ -119,6 +119,12 @@ def table(curves: list[dict], kind: str) -> str:
   return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
+def ordered(curves: list[dict]) -> list[dict]:
+  """By view, what it was trained for, and seed."""
+  key = lambda c: (VIEWS.index(c["view"]), c["trained_for"], c["seed"])
+  return sorted(curves, key=key)
+
+
 def check(curves: list[dict]) -> None:
   """Raises ValueError for runs of different tasks: one axis holds one."""
   found = sorted({curve["metric"] for curve in curves})
@@ -135,8 +141,6 @@ def draw(curves: list[dict], kind: str) -> Figure:
   """
   figure = Figure((6.4, 4.8), layout="constrained")
   axis = figure.subplots()
-  key = lambda curve: (VIEWS.index(curve["view"]), curve["trained_for"])
-  curves = sorted(curves, key=key)
   views, drawn = {curve["label"]: curve["view"] for curve in curves}, []
   for name, points in gather(curves).items():
     view = next(view for label, view in views.items() if name.startswith(label))
@@ -183,6 +187,7 @@ def main(argv):
       )
     ]
     check(curves)
+    curves = ordered(curves)
   except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
   path = folder / f"distort_{flags.FLAGS.kind}"

@@ -92,7 +92,8 @@ def test_table_and_one_task():
     "| a, d (simulated) (seeds 0, 1) | b, d (simulated) (seeds 0) |"
   )
   full = other | {"label": "c", "view": "full", "trained_for": 0.0}
-  drawn = distort.draw([*curves, full], "flips").axes[0].containers
+  curves = distort.ordered([*curves, full])
+  drawn = distort.draw(curves, "flips").axes[0].containers
   means = np.asarray(drawn[1].lines[0].get_ydata(), float)
   np.testing.assert_allclose(means, [0.5, 0.1875])
   # A colour for each view, the main one first; a line for each training.

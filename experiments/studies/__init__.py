@@ -42,7 +42,7 @@ SCALES = {"full": 0.0, "rate": 4.0, "first_spike": 8.0}
 LEARNING_RATES = {
   "full": {2: (1e-2, 1e-2), 8: (2e-2, 5e-3)},
   "rate": {2: (4e-2, 4e-2), 16: (2e-2, 5e-3)},
-  "first_spike": {2: (2e-2, 5e-3), 64: (1e-2, 5e-3)},
+  "first_spike": {2: (2e-2, 5e-3)},  # At 64: `tuning_price`.
 }
 
 
