@@ -190,7 +190,8 @@ def compare_all(folders: list[str], data_dir: str, digit: int):
         f"runs: expected runs of other views or seeds, got twice: {twice[0]}"
       )
     figures, shown = figures | found, drawn | shown
-  return figures, shown
+  order = lambda name: (name.split(",")[0], "events" not in name, name)
+  return figures, {name: shown[name] for name in sorted(shown, key=order)}
 
 
 def define() -> None:
