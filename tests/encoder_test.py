@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import references
 
-from timedecode import coding, encoder, glm, neurons, surrogate, synapses
+from timedecode import (
+  coding,
+  encoder,
+  glm,
+  layers,
+  neurons,
+  surrogate,
+  synapses,
+)
 
 
 def _spikes(num_steps, shape, rate=0.2, seed=0):
@@ -16,18 +24,18 @@ def _spikes(num_steps, shape, rate=0.2, seed=0):
 
 
 def _small(num_readout=3, scale=12.0, **kwargs):
-  layers = [
+  hidden = [
     encoder.dense(9, weight_scale=scale),
     encoder.dense(6, weight_scale=scale),
   ]
-  return encoder.make_encoder((11,), layers, num_readout, **kwargs)
+  return encoder.make_encoder((11,), hidden, num_readout, **kwargs)
 
 
 @pytest.mark.parametrize("gain", ["unit", "published"])
 def test_dense_layers_equal_a_loop(gain):
   synapse = synapses.lif_filter(gain=gain)
-  layers = [encoder.dense(n, synapse=synapse, weight_scale=8.0) for n in (9, 6)]
-  snn = encoder.make_encoder((11,), layers, 2)
+  hidden = [encoder.dense(n, synapse=synapse, weight_scale=8.0) for n in (9, 6)]
+  snn = encoder.make_encoder((11,), hidden, 2)
   params = snn.init(jax.random.key(1))
   inputs = _spikes(50, (11,))
   sample = jax.jit(snn.sample)(params, inputs, jax.random.key(2))
@@ -267,3 +275,22 @@ def test_a_step_of_training_on_gpus_has_a_kernel_per_recurrence():
   keys = jax.random.split(jax.random.key(0), 3)
   given = snn.init(jax.random.key(1)), jnp.ones((3, 10, 5)), keys
   assert kernels.count(jax.grad(loss), "cuda", *given) == 6
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_pooling_takes_the_largest_and_its_gradient_goes_there(size):
+  """Against loops, with a rest of a row and a column for 2 and 3."""
+  drive = np.random.default_rng(0).normal(size=(2, 7, 5, 3)).astype(np.float32)
+  want = np.zeros((2, 7 // size, 5 // size, 3), np.float32)
+  by_drive, weights = np.zeros_like(drive), np.zeros_like(want)
+  for place in np.ndindex(want.shape):
+    t, i, j, channel = place
+    window = drive[t, i * size :, j * size :, channel][:size, :size]
+    row, column = np.unravel_index(np.argmax(window), window.shape)
+    want[place], weights[place] = window[row, column], 1 + t + i - j + channel
+    by_drive[t, i * size + row, j * size + column, channel] = weights[place]
+  np.testing.assert_array_equal(layers._max_pool(drive, size), want)
+  total = lambda drive: jnp.sum(layers._max_pool(drive, size) * weights)
+  np.testing.assert_array_equal(jax.grad(total)(drive), by_drive)
+  ties = jax.grad(lambda d: jnp.sum(layers._max_pool(d, size)))(0.0 * drive)
+  assert float(jnp.sum(ties)) == pytest.approx(want.size)

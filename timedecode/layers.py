@@ -7,6 +7,7 @@
 Source: arXiv:2106.01177, section 3.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -143,14 +144,19 @@ def dense(
 
 
 def _max_pool(drive: jax.Array, size: int) -> jax.Array:
-  return jax.lax.reduce_window(
-    drive,
-    -jnp.inf,
-    jax.lax.max,
-    (1, size, size, 1),
-    (1, size, size, 1),
-    "VALID",
+  """The largest of size x size pixels; a rest at the far edges is left out.
+
+  The gradient of a maximum of strided parts is a select for each of them; that
+  of `reduce_window` scatters, which XLA's CPU code does one value at a time.
+  Equal values share it.
+  """
+  height, width = (number - number % size for number in drive.shape[1:3])
+  parts = (
+    drive[:, row:height:size, column:width:size]
+    for row in range(size)
+    for column in range(size)
   )
+  return functools.reduce(jnp.maximum, parts)
 
 
 def convolutional(
