@@ -6,7 +6,8 @@ Of each run of `experiments.train`, and of its baseline, one sample of y for the
 first test examples. The silhouette score (Rousseeuw 1987; mean over examples of
 (b - a) / max(a, b), a the mean distance to the own class, b to the nearest
 other one) is computed on y itself [T N_y], on the counts [N_y], and on the
-t-SNE embedding of y. Writes embedding.json and embedding.png.
+t-SNE embedding of y, whose distances have no scale. Writes embedding.json,
+embedding.md (means over seeds) and embedding.png (of each model its first run).
 """
 
 import json
@@ -17,7 +18,14 @@ import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
-from experiments import evaluate, finish, inputs, trains, workdir
+from experiments import (
+  evaluate,
+  finish,
+  inputs,
+  study_records,
+  trains,
+  workdir,
+)
 
 PERPLEXITY = 30.0
 
@@ -81,15 +89,22 @@ def draw(panels: list[tuple[str, dict, np.ndarray, np.ndarray]]) -> Figure:
 SCORES = ("trains", "counts", "embedding")
 
 
+def _row(run: dict) -> str:
+  """What runs have in common that differ in their seed alone."""
+  return json.dumps([run["view"], run["settings"]], sort_keys=True)
+
+
 def table(found: list[dict]) -> str:
-  """Mean ± standard deviation of the scores over the runs of each view."""
-  lines = [["view", "data", "seeds", *(f"silhouette, {n}" for n in SCORES)]]
+  """Mean ± standard deviation over runs that differ in their seed alone."""
+  head = ["view", "neurons", "data", "seeds"]
+  lines = [[*head, *(f"silhouette, {name}" for name in SCORES)]]
   lines.append(["---"] * len(lines[0]))
-  groups: dict[tuple, list] = {}
+  groups: dict[str, list] = {}
   for run in found:
-    groups.setdefault((run["view"], run["data"]), []).append(run)
-  for (view, data), runs in groups.items():
-    cells = [view, data, ", ".join(str(run["seed"]) for run in runs)]
+    groups.setdefault(_row(run), []).append(run)
+  for runs in groups.values():
+    cells = [str(runs[0][name]) for name in head[:-1]]
+    cells.append(", ".join(str(run["seed"]) for run in runs))
     for name in SCORES:
       values = [run[f"silhouette_of_{name}"] for run in runs]
       spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
@@ -121,9 +136,13 @@ def main(argv):
           f"{finish.LABELS[view]}, {config.encoder.num_readout} neurons, seed"
           f" {config.seed}, {inputs.describe(config)}"
         )
-        if view not in (run["view"] for run in found):
+        about = {
+          "view": view, "neurons": config.encoder.num_readout,
+          "seed": config.seed, "data": source.name,
+          "settings": study_records.settings_of(config),
+        }  # fmt: skip
+        if _row(about) not in map(_row, found):
           panels.append((title, scores, embedded, labels))
-        about = {"view": view, "seed": config.seed, "data": source.name}
         found.append(about | scores)
         print(f"{title}: {scores}", flush=True)
   except (ValueError, OSError) as error:

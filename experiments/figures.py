@@ -41,16 +41,10 @@ def _spread(summaries: list[dict], name: str) -> tuple[float, float]:
 
 
 def _betas(records: list[dict]) -> str:
-  """Each beta with the sizes that had it, for a title."""
-  default, found = base.get_config().beta, defaultdict(set)
-  for record in records:
-    size = re.fullmatch(r".*, N_y (\d+)", record["row"])
-    found[record["settings"].get("beta", default)].add(int(size[1]))
-  parts = [
-    f"β {beta:g}: {', '.join(map(str, sorted(sizes)))}"
-    for beta, sizes in sorted(found.items(), reverse=True)
-  ]
-  return "; ".join(parts) + " neurons"
+  """For a title."""
+  default = base.get_config().beta
+  found = {record["settings"].get("beta", default) for record in records}
+  return "β = " + ", ".join(f"{beta:g}" for beta in sorted(found))
 
 
 def _bars(axis, x, summaries, name, index, label) -> None:

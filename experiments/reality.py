@@ -181,9 +181,17 @@ def compare(folder: pathlib.Path, data_dir: str, digit: int):
 
 def compare_all(folders: list[str], data_dir: str, digit: int):
   """`compare` of several runs; pictures of the first with each view."""
-  figures, shown = {}, {}
-  for folder in folders:
-    found, drawn = compare(pathlib.Path(folder), data_dir, digit)
+  figures, shown, known = {}, {}, {}
+  for folder in map(pathlib.Path, folders):
+    theirs = workdir.flat(workdir.complete(workdir.read_config(folder)))
+    theirs |= dict.fromkeys(("seed", *workdir.ELSEWHERE))
+    first = known.setdefault(theirs["view"], theirs)
+    if fields := workdir.differing(first, theirs):
+      raise ValueError(
+        "runs: expected runs of a view to differ in their seed alone, got"
+        f" {folder}, which differs in {fields}"
+      )
+    found, drawn = compare(folder, data_dir, digit)
     twice = sorted(set(found) & set(figures))
     if twice:
       raise ValueError(

@@ -158,8 +158,8 @@ def _row(folder: pathlib.Path, root: pathlib.Path) -> str:
   return "/".join(parts[: -2 if of_study else -1])
 
 
-def _name(run: Run, like: Run | None) -> Run:
-  """A run of a study called, and told, as the records of its row are."""
+def _as_recorded(run: Run, like: Run | None) -> Run:
+  """A run of a study with the name and settings of its row's records."""
   if like is None:
     return run
   kept = {
@@ -206,7 +206,7 @@ def gather(paths: list[pathlib.Path]) -> tuple[list[Run], list[str]]:
       config = attempt(file, workdir.read_config, folder)
       arguments = folder / "summary.json", read_run, folder, config, study, row
       if config and (found := attempt(*arguments)):
-        runs.append(_name(found, recorded.get(folder.parents[1])))
+        runs.append(_as_recorded(found, recorded.get(folder.parents[1])))
     elif not (folder / "config.json").exists():
       problems.append(f"{file}: no config.json beside it")
   more = len(problems) - _MOST

@@ -48,14 +48,18 @@ def test_scores_are_silhouettes_and_classes_that_differ_lie_apart():
 
 def test_means_over_seeds():
   """0.1 and 0.3: deviation sqrt(2 * 0.1^2); of a single run none."""
-  make = lambda view, seed, score: {
-    "view": view, "data": "some", "seed": seed, "silhouette_of_trains": score,
+  make = lambda view, seed, score, beta=0.1: {
+    "view": view, "neurons": 4, "data": "some", "seed": seed,
+    "settings": {"beta": beta}, "silhouette_of_trains": score,
     "silhouette_of_counts": 0.5, "silhouette_of_embedding": -0.25,
   }  # fmt: skip
   runs = [make("full", 0, 0.1), make("rate", 0, 0.2), make("full", 1, 0.3)]
+  runs.append(make("full", 2, 0.9, 0.2))  # Another model.
   assert embedding.table(runs).splitlines()[2:] == [
-    "| full | some | 0, 1 | 0.200 ± 0.141 | 0.500 ± 0.000 | -0.250 ± 0.000 |",
-    "| rate | some | 0 | 0.200 | 0.500 | -0.250 |",
+    "| full | 4 | some | 0, 1 | 0.200 ± 0.141 | 0.500 ± 0.000"
+    " | -0.250 ± 0.000 |",
+    "| rate | 4 | some | 0 | 0.200 | 0.500 | -0.250 |",
+    "| full | 4 | some | 2 | 0.900 | 0.500 | -0.250 |",
   ]
 
 

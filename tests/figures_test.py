@@ -34,7 +34,7 @@ def test_accuracy_against_neurons():
   assert "bits" in right.get_ylabel() and "misread" in left.get_ylabel()
   title = figure.get_suptitle()
   assert "30 images of some images" in title and "seeds: 2" in title
-  assert title.endswith("\nβ 0.01: 2, 4; β 0.001: 16 neurons")
+  assert title.endswith("\nβ = 0.001, 0.01")
   for container, base in zip(left.containers, (0.5, 0.3, 0.1), strict=True):
     line, _, (bars,) = container.lines
     np.testing.assert_array_equal(line.get_xdata(), [2, 4, 16])

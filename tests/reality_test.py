@@ -56,6 +56,18 @@ def test_real_ones_are_judged_and_the_gap_is_measured(run, tmp_path, capsys):
   assert json.dumps(figures) and "3 recordings" in capsys.readouterr().out
 
 
+def test_runs_of_a_view_differ_in_their_seed_alone(run, tmp_path):
+  """Refused before the second is looked at."""
+  recordings_test.write_dvs(tmp_path / "real", (1, 2, 3))
+  config = json.loads((run / "config.json").read_text())
+  (tmp_path / "other").mkdir()
+  (tmp_path / "other" / "config.json").write_text(
+    json.dumps(config | {"seed": 1, "beta": 0.5})
+  )
+  with pytest.raises(ValueError, match=r"which differs in beta .*0\.5"):
+    reality.compare_all([run, tmp_path / "other"], str(tmp_path / "real"), 2)
+
+
 def test_seeds_are_pooled_over_the_same_recordings():
   """Means over seeds are 1, 0.5, 0 and 0.5: deviation sqrt(1 / 6)."""
   runs = [[1.0, 0.5, 0.0, 1.0], [1.0, 0.5, 0.0, 0.0]]

@@ -148,13 +148,13 @@ def too_large(workload, device: str) -> str | None:
   return f"needs about {needed / 1e9:.0f} GB, and {free / 1e9:.0f} GB are free"
 
 
-def one_by_one(workload, contestants: int, device: str) -> bool:
+def one_by_one(workload, count: int, device: str) -> bool:
   """Whether so many contestants do not fit beside each other."""
   if device == "cuda":
     return _array_bytes(workload) > ALONE_BYTES
   weights = 4 * sum(a * b for a, b in itertools.pairwise(workload.widths))
   each = PROCESS_BYTES + 8 * (_array_bytes(workload) + weights)
-  return contestants * each > _free_bytes()
+  return count * each > _free_bytes()
 
 
 def chosen(workload, names: list[str], device: str, precision: str):
