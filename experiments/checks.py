@@ -50,6 +50,11 @@ AT_LEAST = {
   "baseline_learning_rate": 0, "baseline_encoder_learning_rate": 0,
 }  # fmt: skip
 
+AT_MOST = {
+  "optimizer.final_fraction": 1, "optimizer.warmup_fraction": 1,
+  "data.max_rotation": 180, "data.max_zoom": 0.99,
+}  # fmt: skip
+
 
 def field(config, name: str):
   """The value of a field by its dotted name."""
@@ -75,10 +80,11 @@ def validate(config) -> None:
   _positive(config)
   inputs.check(config)
   build.build_prior(config)
-  for name in ("optimizer.final_fraction", "optimizer.warmup_fraction"):
-    if not 0 <= field(config, name) <= 1:
+  for name, most in AT_MOST.items():
+    if not 0 <= field(config, name) <= most:
       raise ValueError(
-        f"config.{name}: expected a number in [0, 1], got {field(config, name)}"
+        f"config.{name}: expected a number in [0, {most}], got"
+        f" {field(config, name)}"
       )
   if config.baseline_view == config.view:
     raise ValueError(

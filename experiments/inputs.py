@@ -11,7 +11,13 @@ from ml_collections import ConfigDict
 from experiments.configs import base
 from timedecode import collectives, datasets
 from timedecode import judge as judge_lib
-from timedecode.datasets import coded_images, recordings, simulator, sources
+from timedecode.datasets import (
+  augmentation,
+  coded_images,
+  recordings,
+  simulator,
+  sources,
+)
 from timedecode.datasets.options import OF
 
 NUM_PIXELS = 784
@@ -103,11 +109,12 @@ def check(config) -> None:
       recordings.resolve(choices.source, options(config))
     except ValueError as error:
       raise ValueError(f"config.data: {error}") from error
-    if choices.max_shift and choices.source == "shd":
-      raise ValueError(
-        "config.data.max_shift: expected 0 for shd, which has no pixels, got"
-        f" {choices.max_shift}"
-      )
+    for name in ("max_shift", "max_rotation", "max_zoom"):
+      if choices[name] and choices.source == "shd":
+        raise ValueError(
+          f"config.data.{name}: expected 0 for shd, which has no pixels, got"
+          f" {choices[name]}"
+        )
 
 
 def sensor_shape(config) -> tuple[int, ...]:
@@ -148,17 +155,20 @@ def load(config) -> sources.Source:
 def _load(config) -> sources.Source:
   choices, flat = config.data, config.encoder.kind == "dense"
   folder = os.path.expanduser(choices.data_dir)
+  moves = augmentation.Moves(
+    choices.max_shift, choices.max_rotation, choices.max_zoom
+  )
   if is_coded(config):
     splits = datasets.load(
       choices.source, choices.split_seed, folder, choices.download
     )
     return coded_images.load(
-      splits, choices.coding, config.num_steps, flat, choices.max_shift,
+      splits, choices.coding, config.num_steps, flat, moves,
       choices.target,
     )  # fmt: skip
   return recordings.load(
     choices.source, folder or None, options(config), choices.target, flat,
-    choices.max_shift,
+    moves,
   )  # fmt: skip
 
 

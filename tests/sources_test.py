@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from timedecode import coding, datasets
-from timedecode.datasets import blobs, coded_images, packing, sources
+from timedecode.datasets import (
+  augmentation,
+  blobs,
+  coded_images,
+  packing,
+  sources,
+)
 
 SHAPE = (3, 5, 2)
 STEPS, NEURONS = 4, 30
@@ -55,7 +61,9 @@ def test_recordings_in_the_shape_of_the_sensor():
 def test_training_recordings_are_moved_as_a_whole():
   """All steps and polarities by the same pixels; the rest is as it was."""
   splits = {"train": _rows(0, 5)}
-  source = sources.recordings("some", splits, SHAPE, flat=False, max_shift=2)
+  source = sources.recordings(
+    "some", splits, SHAPE, flat=False, moves=augmentation.Moves(2)
+  )
   rows = sources.gather(source.rows("train"), np.full(90, 3))
   moved = jax.jit(source.augment)(rows, _keys(90))
   height, width = SHAPE[:2]
@@ -75,8 +83,12 @@ def test_training_recordings_are_moved_as_a_whole():
 
 @pytest.mark.parametrize("shape, shift", [((NEURONS,), 1), (SHAPE, -1)])
 def test_recordings_that_cannot_be_moved(shape, shift):
-  with pytest.raises(ValueError, match=rf"max_shift: .* got {shift} for steps"):
-    sources.recordings("some", {"a": _rows(0, 2)}, shape, max_shift=shift)
+  with pytest.raises(
+    ValueError, match=rf"moves.shift: .* got {shift} for steps"
+  ):
+    sources.recordings(
+      "some", {"a": _rows(0, 2)}, shape, moves=augmentation.Moves(shift)
+    )
 
 
 def test_prototype_targets():
@@ -151,7 +163,7 @@ def test_images_are_encoded_in_the_step(splits, flat):
 
 
 def test_training_images_are_shifted_and_zeros_come_in(splits):
-  source = _coded(splits, max_shift=2, target="label")
+  source = _coded(splits, moves=augmentation.Moves(2), target="label")
   rows = sources.gather(source.rows("train"), np.zeros(60, int))
   moved = np.asarray(jax.jit(source.augment)(rows, _keys(60)).data)
   padded = np.pad(splits.train.images[0], 2)
@@ -170,7 +182,7 @@ def test_training_images_are_shifted_and_zeros_come_in(splits):
 @pytest.mark.parametrize("options, message", [
   ({"code": "morse"}, "code: expected one of .*latency.*, got 'morse'"),
   ({"target": "random"}, "target: expected one of .*image.*, got 'random'"),
-  ({"max_shift": -1}, "max_shift: expected at least 0, got -1"),
+  ({"moves": augmentation.Moves(-1)}, "moves.shift: expected .* got -1"),
 ])  # fmt: skip
 def test_coded_images_reject(splits, options, message):
   with pytest.raises(ValueError, match=message):

@@ -75,6 +75,9 @@ def get_config() -> ConfigDict:
   config.data.coding = "latency"  # Of images: latency (time code) or rate.
   config.data.max_shift = 1  # Random shifts of training images and recordings,
   # pixels, >= 0; 0 for shd.
+  config.data.max_rotation = 0.0  # Random rotations of them, degrees, [0, 180].
+  config.data.max_zoom = 0.0  # Random zooms of them, share of the size, in
+  # [0, 0.99].
   config.data.dt_ms = 10.0  # Of recordings: milliseconds per step, > 0.
   config.data.scale = 4  # Of mnist_dvs: 4, 8 or 16.
   config.data.polarity = "both"  # Of mnist_dvs: both or merged.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from timedecode import coding
-from timedecode.datasets import shifts, sources
+from timedecode.datasets import augmentation, sources
 
 CODINGS = ("latency", "rate")
 TARGETS = ("image", "label")
@@ -17,7 +17,7 @@ def load(
   code: str = "latency",
   num_steps: int = 30,
   flat: bool = True,
-  max_shift: int = 0,
+  moves: augmentation.Moves = augmentation.Moves(),
   target: str = "image",
 ) -> sources.Source:
   """A source whose inputs are coded pixels.
@@ -27,18 +27,17 @@ def load(
     code: 'latency' or 'rate', see `coding`.
     num_steps: T.
     flat: inputs [T, B, 784] for dense layers, else [T, B, 28, 28].
-    max_shift: pixels by which `augment` moves training images, each way.
+    moves: how far `augment` moves training images.
     target: 'image', its values in [0, 1], float32 [B, 784]; or 'label'.
 
   Raises:
-    ValueError: an unknown code or target, or a negative shift.
+    ValueError: an unknown code or target, or moves out of range.
   """
   if code not in CODINGS:
     raise ValueError(f"code: expected one of {CODINGS}, got {code!r}")
   if target not in TARGETS:
     raise ValueError(f"target: expected one of {TARGETS}, got {target!r}")
-  if max_shift < 0:
-    raise ValueError(f"max_shift: expected at least 0, got {max_shift}")
+  augmentation.check(moves, (28, 28))
   splits, name = splits[:3], splits.source
   rows = {
     split: sources.Rows(part.images, part.labels)
@@ -61,11 +60,11 @@ def load(
     return sources.Batch(inputs, targets, rows.labels)
 
   def move(image, key):
-    return shifts.shifted(image, jax.random.split(key)[0], max_shift)
+    return augmentation.moved_image(image, jax.random.split(key)[0], moves)
 
   def augment(rows, keys):
     return rows._replace(data=jax.vmap(move)(rows.data, keys))
 
   shape = (784,) if flat else (28, 28)
   source = sources.Source(name, rows, decode, shape, num_steps)
-  return source._replace(augment=augment) if max_shift else source
+  return source._replace(augment=augment) if any(moves) else source

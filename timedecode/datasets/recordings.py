@@ -12,7 +12,13 @@ import os
 import numpy as np
 
 from timedecode import datasets
-from timedecode.datasets import mnist_dvs, simulated, simulator, sources
+from timedecode.datasets import (
+  augmentation,
+  mnist_dvs,
+  simulated,
+  simulator,
+  sources,
+)
 from timedecode.datasets.options import NAMES, Options, resolve
 
 SIMULATED = ("mnist_dvs_sim",)
@@ -100,7 +106,7 @@ def load(
   options: Options = Options(),
   target: str = "label",
   flat: bool = True,
-  max_shift: int = 0,
+  moves: augmentation.Moves = augmentation.Moves(),
 ) -> sources.Source:
   """A source of recordings.
 
@@ -112,8 +118,7 @@ def load(
       [784] in [0, 1]: the first of MNIST's training images of the digit, in
       MNIST's order) or 'random' (a random picture of the class).
     flat: inputs [T, B, N], else [T, B, height, width, polarities].
-    max_shift: pixels by which training recordings are moved, each way; 0 for
-      shd.
+    moves: how far training recordings are moved; not at all for shd.
 
   Raises:
     ValueError: an unknown name or target, options that don't fit or are of
@@ -143,6 +148,6 @@ def load(
     splits, remarks = _load_tonic(name, data_dir, options)
   shape = shape_of(name, options)
   source = sources.recordings(
-    name, splits, shape, _targets(target), flat, max_shift
+    name, splits, shape, _targets(target), flat, moves
   )
   return source._replace(remarks=remarks)

@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from timedecode.datasets import augmentation, packing
 from timedecode.datasets import blobs as blobs_lib
-from timedecode.datasets import packing, shifts
 
 SPLITS = ("train", "validation", "test")
 
@@ -158,7 +158,7 @@ def recordings(
   shape: tuple[int, ...],
   targets: Target = label_targets,
   flat: bool = True,
-  max_shift: int = 0,
+  moves: augmentation.Moves = augmentation.Moves(),
 ) -> Source:
   """Binned recordings, bits until they are inside the step.
 
@@ -168,10 +168,10 @@ def recordings(
     shape: of one step, N = its product, say (26, 26, 2) or (700,).
     targets: ``(labels [B], keys [B]) -> targets``.
     flat: inputs [T, B, N] for dense layers, else [T, B, *shape].
-    max_shift: pixels by which `augment` moves training recordings, each way.
+    moves: how far `augment` moves training recordings.
 
   Raises:
-    ValueError: no split, splits of other shapes, a negative shift, or one of
+    ValueError: no split, splits of other shapes, moves out of range, or of
       what has no height and width.
   """
   num_neurons = int(np.prod(shape))
@@ -194,28 +194,19 @@ def recordings(
 
   input_shape = (num_neurons,) if flat else tuple(shape)
   source = Source(name, splits, decode, input_shape, steps.pop())
-  if not max_shift:
+  augmentation.check(moves, shape)
+  if not any(moves):
     return source
-  return source._replace(augment=_moved(shape, max_shift))
+  return source._replace(augment=_moved(shape, moves))
 
 
-def _moved(shape: tuple[int, ...], max_shift: int):
+def _moved(shape: tuple[int, ...], moves: augmentation.Moves):
   """Moves whole recordings, bits [B, T, ceil(N / 8)], each by its own key."""
-  if max_shift < 0 or len(shape) < 2:
-    raise ValueError(
-      "max_shift: expected at least 0, and 0 for what has no height and width,"
-      f" got {max_shift} for steps of shape {shape}"
-    )
-  num_neurons = int(np.prod(shape))
 
   def move(packed, key):
-    steps = packing.unpack(packed, num_neurons).reshape(-1, *shape) > 0
     # Recordings have their random target from the key itself.
-    move_step = lambda step: shifts.shifted(
-      step, jax.random.split(key)[0], max_shift
-    )
-    moved = jax.vmap(move_step)(steps).reshape(len(packed), -1)
-    return jnp.packbits(moved, axis=-1, bitorder="little")
+    key = jax.random.split(key)[0]
+    return augmentation.moved_bits(packed, key, moves, shape)
 
   return lambda rows, keys: rows._replace(data=jax.vmap(move)(rows.data, keys))
 
