@@ -49,8 +49,9 @@ _DEVICE = flags.DEFINE_enum(
   "device", None, ["cpu", "cuda"], "By default what JAX finds."
 )
 _PRECISION = flags.DEFINE_enum(
-  "precision", "float32", ["float32", "tf32"],
-  "Of products on a GPU; checks are in float32.",
+  "precision", "float32", ["float32", "tf32", "bfloat16"],
+  "Of products: tf32 on a GPU; bfloat16 by `timedecode.precision` of steps in"
+  " JAX, by autocast in PyTorch; checks are in float32.",
 )  # fmt: skip
 _BATCH = flags.DEFINE_integer("batch", 32, "Examples of (b).", 1)
 _SCALE = flags.DEFINE_enum(

@@ -136,6 +136,7 @@ class Built(NamedTuple):
     optimizer: optax transformation over `training.ModelParams`.
     estimator: `estimation.Estimator`.
     init: ``(key) -> training.TrainState`` at step 0.
+    precision: of large products in training steps, see `timedecode.precision`.
   """
 
   model: training.Model
@@ -143,6 +144,7 @@ class Built(NamedTuple):
   optimizer: optax.GradientTransformation
   estimator: estimation.Estimator
   init: Callable[[jax.Array], training.TrainState]
+  precision: str = "float32"
 
 
 def for_view(config, view: str):
@@ -187,7 +189,7 @@ def build(config, view: str) -> Built:
     build_channel(config),
   )  # fmt: skip
   parts = model, ann, build_optimizer(config), build_estimator(config, model)
-  return Built(*parts, _make_init(config, *parts))
+  return Built(*parts, _make_init(config, *parts), config.precision)
 
 
 def _rule(config, name, learning_rate):

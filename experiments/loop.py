@@ -16,7 +16,7 @@ from experiments import (
   progress,
   scoring,
 )
-from timedecode import parallel, training
+from timedecode import parallel, precision, training
 from timedecode.datasets import feed
 
 
@@ -45,7 +45,7 @@ def pure_step(source, built, axis_name=None, skip=False):
       state, batch.inputs, batch.targets, halves[:, 1], diagnose
     )
 
-  return step
+  return precision.in_precision(built.precision, step)
 
 
 def make_step(source, built, layout=None, skip=False):

@@ -16,7 +16,6 @@ validation, summary.json and the reconstructions as `train` does.
 Source: Kingma and Welling 2014.
 """
 
-import functools
 import json
 import pathlib
 from typing import NamedTuple
@@ -39,7 +38,7 @@ from experiments import (
   vae_scoring,
   workdir,
 )
-from timedecode import bottleneck, decoder, training
+from timedecode import bottleneck, decoder, precision, training
 from timedecode.datasets import feed
 
 KL_WEIGHT = flags.DEFINE_float("kl_weight", 1.0, "Of the KL term.", 0.0)
@@ -111,7 +110,6 @@ def make_step(config, model, source, optimizer, kl_weight: float):
   """The compiled step; its images are moved as those of `loop.make_step`."""
   root = jax.random.split(jax.random.key(config.seed + 1))[0]
 
-  @functools.partial(jax.jit, donate_argnums=(0, 1))
   def step(params, state, rows, index):
     key = jax.random.fold_in(root, index)
     keys = inputs.example_keys(key, len(rows.labels))
@@ -129,7 +127,8 @@ def make_step(config, model, source, optimizer, kl_weight: float):
     updates, state = optimizer.update(gradients, state, params)
     return optax.apply_updates(params, updates), state, value
 
-  return step
+  step = precision.in_precision(config.precision, step)
+  return jax.jit(step, donate_argnums=(0, 1))
 
 
 def train(config, source, kl_weight: float, validate, report=print, keep=None):

@@ -7,6 +7,7 @@ texts, asks for a sweep, whose figures are the result; the field `folder` for a
 run with checkpoints in it, which is asked to end after the evaluation `until`.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -32,9 +33,14 @@ from experiments import (  # noqa: E402
   loop,
   sweep_run,
 )
-from timedecode import parallel  # noqa: E402
+from timedecode import parallel, precision  # noqa: E402
 
 STEPS = 20
+# The products of a tiny model are small.
+precision._PER_NUMBER = 0
+precision.bfloat16_products = functools.partial(
+  precision.bfloat16_products, least=1
+)
 
 
 def configuration(fields):

@@ -31,12 +31,12 @@ def _read(path):
     return dict(found)
 
 
-def _agree(ours, theirs):
-  """Every array to 1e-5 of its norm."""
+def _agree(ours, theirs, tolerance=1e-5):
+  """Every array to a share of its norm."""
   assert ours.keys() == theirs.keys() and len(ours) > 10
   for name, value in ours.items():
     error = np.linalg.norm(value - theirs[name])
-    assert error <= 1e-5 * np.linalg.norm(theirs[name]), name
+    assert error <= tolerance * np.linalg.norm(theirs[name]), name
 
 
 SCORE = {"estimator": "score_function"}
@@ -53,6 +53,7 @@ RULES = {
     "optimizer.name": "sgd",
   },
   "streamed, clipped": {"data.device_bytes": 0, "optimizer.max_norm": 0.5},
+  "bfloat16": {"precision": "bfloat16"},
 }  # fmt: skip
 SWEEP = {"sweep": ["seed=0,1,2,3,4"], "steps": 8, "eval_every": 8}
 LAYOUTS = {
@@ -99,7 +100,9 @@ def test_many_devices_are_one(trained, rule, layout):
   if (rule, layout) in trained:
     one = trained[rule, "one"]
     assert 0 < one["[1].readout_rate"] < 1 and one["[0].step"] == 20
-    _agree(trained[rule, layout], one)
+    # A sum that differs in its last bit may be rounded to another bfloat16.
+    tolerance = 1e-2 if rule == "bfloat16" else 1e-5
+    _agree(trained[rule, layout], one, tolerance)
 
 
 @pytest.mark.parametrize("layout", list(LAYOUTS)[1:])

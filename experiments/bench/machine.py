@@ -8,6 +8,8 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
+from timedecode import precision
+
 REPEATS = 15
 
 
@@ -51,12 +53,14 @@ def seconds_per_call(function, state, *arguments):
   return float(np.median(times[2:])), state
 
 
-def square_product(size: int):
+def square_product(size: int, products: str = "float32"):
   """``(step(matrix) -> matrix, matrix, operations of a step)``; random, so
-  that no product is quick because of what it multiplies."""
+  that no product is quick because of what it multiplies. `products` is their
+  precision."""
   values = np.random.default_rng(0).standard_normal((size, size), np.float32)
   fixed = jnp.asarray(values / np.sqrt(size))
-  return jax.jit(lambda _, b: b @ b), fixed, 2 * size**3
+  step = precision.in_precision(products, lambda _, b: b @ b)
+  return jax.jit(step), fixed, 2 * size**3
 
 
 def scaled_sum(length: int):

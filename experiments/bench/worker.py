@@ -117,23 +117,26 @@ def _device_kind(device, packages) -> str | None:
   return jax.devices()[0].device_kind
 
 
-def _set_precision(name: str) -> None:
-  """Of products, in whatever framework is there: float32 or tf32."""
+def _set_precision(name: str, device: str) -> None:
+  """Of products, in whatever framework is there."""
+  contestants.PRODUCTS = "bfloat16" if name == "bfloat16" else "float32"
   if "torch" in sys.modules:
     import torch
 
-    level = {"float32": "highest", "tf32": "high"}[name]
+    level = "high" if name == "tf32" else "highest"
     torch.set_float32_matmul_precision(level)
+    if name == "bfloat16":  # From here on, in this process.
+      torch.autocast(device, torch.bfloat16).__enter__()
   if "jax" in sys.modules:
     import jax
 
-    level = {"float32": "highest", "tf32": "tensorfloat32"}[name]
-    jax.config.update("jax_default_matmul_precision", level)
+    level = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": None}
+    jax.config.update("jax_default_matmul_precision", level[name])
 
 
 def build(module, workload, spec: dict):
   """The program at its size, warm, and what is to be told of it."""
-  _set_precision(spec["precision"])
+  _set_precision(spec["precision"], spec["device"])
   before = _resident(now=True)
   given = workloads.arrays(workload)
   start = time.perf_counter()
@@ -192,7 +195,7 @@ def main() -> None:
   program = None
   try:
     module = contestants.module(spec["contestant"])
-    _set_precision("float32")
+    _set_precision("float32", spec["device"])
     answer(checked=check(module, workload, spec["variant"], spec["device"]))
     for line in sys.stdin:
       if line.strip() == "build":

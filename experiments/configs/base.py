@@ -11,6 +11,8 @@ def get_config() -> ConfigDict:
   config.parallel = "none"  # One device; pmap or mesh: all, each with its part
   # of the batch. Results agree up to rounding.
   config.num_devices = 0  # Of pmap and mesh, the first so many; 0: all.
+  config.precision = "float32"  # Of large products in training steps, else
+  # bfloat16 (see timedecode.precision); evaluations are in float32.
   config.name = "base"  # Label of the run; the dated folder bears it.
   config.seed = 0  # Integer >= 0: parameters, spikes and order of the data.
   config.steps = 2800  # Optimiser steps, >= 1.

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from experiments.bench import contestants, reference
+from timedecode import precision
 
 LEARNING_RATE = 1e-3
 OPTIMISER = optax.adam(LEARNING_RATE)
@@ -56,7 +57,8 @@ def _training(given, run, weights, gain):
   # A copy: the step takes its arguments' memory.
   weights = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), weights)
   state = [(weights, OPTIMISER.init(weights)), None]
-  compiled = jax.jit(training_step(run), donate_argnums=0)
+  step = precision.in_precision(contestants.PRODUCTS, training_step(run))
+  compiled = jax.jit(step, donate_argnums=0)
   compiled = compiled.lower(state[0], inputs, targets).compile()
 
   def once():
@@ -93,6 +95,7 @@ def _dense(given, run, weights, gain):
 
 def _stateless(function, arguments, has_spikes):
   """A program without a state; its results are (loss or spikes, gradients)."""
+  function = precision.in_precision(contestants.PRODUCTS, function)
   compiled = jax.jit(function).lower(*arguments).compile()
   once = lambda: jax.block_until_ready(compiled(*arguments))
 
@@ -113,6 +116,7 @@ def _latency(given, run, weights, gain):
     counts = jnp.sum(run(weights, inputs), axis=0)
     return jnp.argmax(counts, axis=-1)[0], counts
 
+  decide = precision.in_precision(contestants.PRODUCTS, decide)
   compiled = jax.jit(decide).lower(weights, sample).compile()
 
   def outcome():

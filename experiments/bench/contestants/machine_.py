@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.bench import contestants, machine, reference
+from timedecode import precision
 
 
 def semantics(variant):
@@ -19,7 +20,7 @@ def build(workload, given, variant, device):
   """The program of a variant."""
   size, length = contestants.MACHINE[device]
   if variant == "product":
-    multiply, matrix, _ = machine.square_product(size)
+    multiply, matrix, _ = machine.square_product(size, contestants.PRODUCTS)
     once = lambda: jax.block_until_ready(multiply(matrix, matrix))
     return contestants.Program(once, None)
   if variant == "copy":
@@ -51,6 +52,7 @@ def _products_alone(workload, given):
         results.append(after @ matrix.T)
     return results
 
+  step = precision.in_precision(contestants.PRODUCTS, step)
   compiled = jax.jit(step).lower(trains, weights).compile()
   once = lambda: jax.block_until_ready(compiled(trains, weights))
   return contestants.Program(once, None)
