@@ -70,9 +70,10 @@ def scaled_sum(length: int):
   return step, 3 * 4 * length
 
 
-def machine() -> tuple[float, float]:
-  """Reached floating-point operations and bytes per second."""
-  multiply, matrix, flops = square_product(2048)
+def machine(products: str = "float32") -> tuple[float, float]:
+  """Reached floating-point operations, of products in a precision, and bytes
+  per second."""
+  multiply, matrix, flops = square_product(2048, products)
   product, _ = seconds_per_call(multiply, matrix, matrix)
   length = 2**25
   add, size = scaled_sum(length)

@@ -66,7 +66,7 @@ def measure(config) -> dict:
   )
   sizes = [leaf.nbytes for leaf in jax.tree.leaves(state.params)]
   traffic = PASSES * sum(sizes)
-  flops_rate, bandwidth = machine.machine()
+  flops_rate, bandwidth = machine.machine(config.precision)
   plain = lambda state, *args: step(state, *args, False)[0]
   diagnosed = lambda state, *args: step(state, *args, True)[0]
   seconds, state = machine.seconds_per_call(plain, state, *arguments)
@@ -76,6 +76,7 @@ def measure(config) -> dict:
   bound = flops / flops_rate
   return {
     "config": config.name,
+    "precision": config.precision,
     "step_ms": 1e3 * seconds,
     "step_with_diagnostics_ms": 1e3 * seconds_diagnosed,
     "examples_per_second": config.batch_size / seconds,

@@ -18,6 +18,7 @@ def get_study() -> studies.Study:
   rows = {f"beta {beta:g}": {"beta": beta} for beta in BETAS}
   rows |= {f"prior rate {rate}": {"prior_rate": rate} for rate in RATES}
   rows |= {f"T {steps}": {"num_steps": steps} for steps in STEPS}
+  rows["bfloat16"] = {"precision": "bfloat16"}
   rows["frozen encoder"] = {"optimizer.encoder_name": "frozen"}
   rows["counts"] = studies.tuned("rate", 8)
   return studies.Study(
