@@ -44,6 +44,41 @@ def test_our_contestants_from_end_to_end(tmp_path):
   assert path.with_suffix(".png").stat().st_size > 5_000
 
 
+STEPS_IN = """
+import jax
+from experiments.bench import contestants, worker, workloads
+
+programs = map(contestants.module, ("timedecode", "machine"))
+worker._set_precision({precision!r}, "cpu")
+size = workloads.Workload("a", "training", 64, 64, (256, 256))
+found, compiled = [], jax.stages.Lowered.compile
+
+
+def seen(lowered, *args, **options):
+  found.append("bf16" in lowered.as_text())
+  return compiled(lowered, *args, **options)
+
+
+jax.stages.Lowered.compile = seen
+for program, variant in zip(programs, ("fused", "products alone")):
+  program.build(size, workloads.arrays(size), variant, "cpu").step()
+assert found == 2 * [{rounded}], found
+"""
+
+
+@pytest.mark.parametrize("precision, rounded", [
+  ("float32", False), ("bfloat16", True),
+])  # fmt: skip
+def test_the_precision_of_steps(precision, rounded):
+  """In a process of its own, as it is set for good."""
+  code = STEPS_IN.format(precision=precision, rounded=rounded)
+  told = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True,
+    cwd=binaries.ROOT, env=os.environ,
+  )  # fmt: skip
+  assert told.returncode == 0, told.stderr
+
+
 def _rows(monkeypatch, folder, library, limit=60.0, names=("eager", "scan")):
   """Rows of snntorch, whose package is `library`'s text, and of ours."""
   package = folder / "snntorch"

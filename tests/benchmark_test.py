@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from experiments import build, inputs, loop
 from experiments.bench import machine, vdib
 from experiments.configs import mnist_time_published, smoke
+from timedecode import precision
 from timedecode.datasets import sources
 
 
@@ -23,6 +25,14 @@ def test_products_loops_and_branches():
   assert _count(jax.jit(loop_), (4, 4), (4, 4)) == 6 * 128
   branch = lambda a, b: jax.lax.cond(a[0, 0] > 0, lambda: a @ b, lambda: a)
   assert _count(branch, (4, 4), (4, 4)) == 128
+
+
+@pytest.mark.parametrize("products", precision.PRECISIONS)
+def test_the_square_product_is_of_its_precision(products):
+  multiply, matrix, flops = machine.square_product(256, products)
+  error = np.abs(multiply(matrix, matrix) - np.float64(matrix) @ matrix)
+  assert flops == 2 * 256**3
+  assert (error.max() > 1e-4) == (products == "bfloat16")
 
 
 def test_convolutions():

@@ -16,13 +16,15 @@ from experiments.configs import base
 def get_config():
   config = base.get_config()
   config.name = "mnist_dvs_prototypes"
-  config.steps = 1680  # 107,520 recordings: 30 times all.
-  config.eval_every = 280
+  config.steps = 3360  # 215,040 recordings: 60 times all.
+  config.eval_every = 560
   config.num_steps = 80  # 2 s.
   config.baseline_view = "rate"
   config.data.source = "mnist_dvs_sim"
   config.data.target = "prototype"
   config.data.max_shift = 2
+  config.data.max_rotation = 15.0
+  config.data.max_zoom = 0.1
   config.data.dt_ms = 25.0
   config.encoder.hidden = (800,)
   config.encoder.num_readout = 64  # Of the paper's 256.

@@ -9,7 +9,10 @@ from experiments import studies
 
 def get_study(data_dir: str = "") -> studies.Study:
   """The study; on MNIST-DVS where its folder is given."""
-  common = {"baseline_view": "", "data.target": "label"}
+  common = {
+    "baseline_view": "", "data.target": "label", "data.max_rotation": 0.0,
+    "data.max_zoom": 0.0,
+  }  # fmt: skip
   if data_dir:
     common |= {"data.source": "mnist_dvs", "data.data_dir": data_dir}
   rows = {

@@ -13,7 +13,7 @@ VIEWS = ("full", "rate")
 
 def get_study(data_dir: str = "") -> studies.Study:
   """The study; on MNIST-DVS where its folder is given."""
-  common = {"baseline_view": ""}
+  common = {"baseline_view": "", "precision": "bfloat16"}
   if data_dir:
     common |= {"data.source": "mnist_dvs", "data.data_dir": data_dir}
   rows = {
