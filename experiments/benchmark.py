@@ -51,7 +51,8 @@ _DEVICE = flags.DEFINE_enum(
 _PRECISION = flags.DEFINE_enum(
   "precision", "float32", ["float32", "tf32", "bfloat16"],
   "Of products: tf32 on a GPU; bfloat16 by `timedecode.precision` of steps in"
-  " JAX, by autocast in PyTorch; checks are in float32.",
+  " JAX, by autocast in PyTorch, all else in float32; checks and their errors"
+  " are of float32.",
 )  # fmt: skip
 _BATCH = flags.DEFINE_integer("batch", 32, "Examples of (b).", 1)
 _SCALE = flags.DEFINE_enum(
@@ -122,8 +123,12 @@ def _run(workload, device: str) -> dict:
 def _step_of_configuration(extra: list[str]) -> dict:
   """(c), in a process of its own."""
   command = [sys.executable, "-m", "experiments.bench.vdib"]
+  precision = "bfloat16" if _PRECISION.value == "bfloat16" else "float32"
   told = subprocess.run(
-    [*command, f"--config={_CONFIG.value}", *extra],
+    [
+      *command, f"--config={_CONFIG.value}",
+      f"--config.precision={precision}", *extra,
+    ],
     stdout=subprocess.PIPE, text=True,
   )  # fmt: skip
   if told.returncode:

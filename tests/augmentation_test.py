@@ -102,6 +102,8 @@ def test_what_is_drawn_reaches_both_ends():
 
 @pytest.mark.parametrize("moves, message", [
   ((-1, 0, 0), r"moves.shift: expected a number in \[0, .* got -1"),
+  ((5, 0, 0), r"moves.shift: expected a number in \[0, 4\].* got 5"),
+  ((1.5, 0, 0), "moves.shift: expected an integer, got 1.5"),
   ((0, 181, 0), r"moves.rotation: expected .*\[0, 180\].* got 181"),
   ((0, 0, 1.0), r"moves.zoom: expected .*\[0, 0.99\].* got 1.0"),
   ((0, float("nan"), 0), "moves.rotation: .* got nan"),

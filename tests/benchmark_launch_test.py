@@ -49,7 +49,7 @@ import jax
 from experiments.bench import contestants, worker, workloads
 
 programs = map(contestants.module, ("timedecode", "machine"))
-worker._set_precision({precision!r}, "cpu")
+worker._set_precision({precision!r})
 size = workloads.Workload("a", "training", 64, 64, (256, 256))
 found, compiled = [], jax.stages.Lowered.compile
 

@@ -37,9 +37,8 @@ from timedecode import parallel, precision  # noqa: E402
 
 STEPS = 20
 # The products of a tiny model are small.
-precision._PER_NUMBER = 0
 precision.bfloat16_products = functools.partial(
-  precision.bfloat16_products, least=1
+  precision.bfloat16_products, least=1, per_number=0
 )
 
 

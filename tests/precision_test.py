@@ -1,28 +1,28 @@
 """Products in bfloat16 against NumPy's, and what is left alone."""
 
 import functools
+import os
+import subprocess
+import sys
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import processes
 import pytest
+import tiny
 
 from experiments import build, inputs, loop
 from experiments.bench import machine
-from tests import tiny
-from timedecode import precision
+from timedecode import neurons, platforms, precision
 from timedecode.datasets import sources
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(name="all_rounded", autouse=True)
-def _all_rounded(monkeypatch):
-  monkeypatch.setattr(precision, "_PER_NUMBER", 0)
-
-
-rounded_all = functools.partial(precision.bfloat16_products, least=1)
+rounded_all = functools.partial(
+  precision.bfloat16_products, least=1, per_number=0
+)
 
 
 def _normal(*shape):
@@ -31,12 +31,6 @@ def _normal(*shape):
 
 def _round(a):
   return a.astype(ml_dtypes.bfloat16).astype(np.float64)
-
-
-def _products(function, *arguments):
-  """Types of the factors of all products in a program."""
-  text = str(jax.make_jaxpr(function)(*arguments))
-  return text.count("bf16"), text.count("dot_general")
 
 
 @pytest.mark.parametrize("equation, a, b", [
@@ -83,14 +77,13 @@ def test_what_is_left_alone():
   found = jax.jit(rounded_all(_untouched))(a, b)
   for one, other in zip(found, jax.jit(_untouched)(a, b), strict=True):
     np.testing.assert_array_equal(one, other)
-  assert _products(rounded_all(_untouched), a, b)[0] == 0
+  assert "bf16" not in str(jax.make_jaxpr(rounded_all(_untouched))(a, b))
 
 
 @pytest.mark.parametrize("least, count", [(40 * 50 * 60, 1), (120_001, 0)])
 def test_only_large_products_are_rounded(least, count):
-  function = precision.bfloat16_products(jnp.matmul, least)
+  function = precision.bfloat16_products(jnp.matmul, least, per_number=0)
   text = str(jax.make_jaxpr(function)(_normal(40, 50), _normal(50, 60)))
-  assert text.count("preferred_element_type=float32") >= 1
   assert ("bf16[40,50]" in text) == bool(count)
 
 
@@ -148,12 +141,101 @@ def test_a_rule_of_its_own_is_kept():
   np.testing.assert_array_equal(found, 7 * a)
 
 
-def test_products_of_few_multiplications_per_number(monkeypatch):
-  monkeypatch.setattr(precision, "_PER_NUMBER", 8)
-  few, many = _normal(100, 9), _normal(100, 100)
-  text = str(jax.make_jaxpr(rounded_all(jnp.matmul))(few.T, few))
-  assert "bf16" not in text
-  assert "bf16" in str(jax.make_jaxpr(rounded_all(jnp.matmul))(many, many))
+def test_products_of_few_multiplications_per_number():
+  """9 x 100 times 100 x 9: 8,100 multiplications, 1,881 numbers."""
+  few = _normal(100, 9)
+  for per_number, rounded in ((4.3, True), (4.4, False)):
+    function = precision.bfloat16_products(jnp.matmul, 1, per_number)
+    text = str(jax.make_jaxpr(function)(few.T, few))
+    assert ("bf16" in text) == rounded
+
+
+def test_products_to_other_types_are_left():
+  to_half = functools.partial(jnp.matmul, preferred_element_type=jnp.bfloat16)
+  a = _normal(20, 20)
+  found = jax.jit(rounded_all(to_half))(a, a)
+  assert found.dtype == jnp.bfloat16
+  np.testing.assert_array_equal(found, jax.jit(to_half)(a, a))
+
+
+def test_shared_functions_stay_shared_and_names_are_kept():
+  inner = jax.jit(lambda a, b: a @ b)
+
+  def function(a, b):
+    with jax.named_scope("the_scope"):
+      for _ in range(4):
+        a = inner(a, b)
+    return a
+
+  a = _normal(20, 20)
+  lowered = jax.jit(rounded_all(function)).lower(a, a)
+  assert lowered.as_text().count("func.func private") == 1
+  assert "the_scope" in lowered.as_text(debug_info=True)
+
+
+def test_kernels_are_left_alone():
+  """A step lowered for CUDA has the same kernels, and rounded products."""
+  neuron = neurons.lif()
+  params = neurons.LIFParams(jnp.zeros(8))
+
+  def loss(weights, x):
+    drive = jnp.einsum("tbi,io->tbo", x, weights)
+    state = neuron.initial_state((2, 8))
+    return jnp.sum(neuron.run(params, state, drive)[1][0])
+
+  given = _normal(5, 8), _normal(6, 2, 5)
+  texts = []
+  with platforms.tracing_for_cuda():
+    for step in (jax.grad(loss), rounded_all(jax.grad(loss))):
+      lowered = jax.jit(step).trace(*given).lower(lowering_platforms=("cuda",))
+      texts.append(lowered.as_text())
+  kernels = [text.count("gpu.triton") for text in texts]
+  assert kernels[0] == kernels[1] > 0
+  assert "bf16" in texts[1] and "LayoutConstraint" not in texts[1]
+
+
+MESH = """
+import os
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+import jax, numpy as np
+import tiny
+from experiments import build, inputs, loop
+from timedecode.datasets import sources
+
+flops = {}
+for parallel in ("none", "mesh"):
+  config = tiny.configuration(
+    precision="bfloat16", parallel=parallel, batch_size=64, num_steps=30,
+    encoder__hidden=(256,),
+  )
+  layout, source = build.layout(config), inputs.load(config)
+  built = build.build(config, config.view)
+  state = layout.replicate(build.init_state(config, built))
+  rows = layout.place(sources.gather(source.rows("train"), slice(64)))
+  key = layout.replicate(jax.random.key(0))
+  step = loop.make_step(source, built, layout)
+  compiled = step.lower(state, rows, key, False).compile()
+  flops[parallel] = compiled.cost_analysis()["flops"]
+  assert ("all-gather" in compiled.as_text()) <= (parallel == "none")
+print(flops["mesh"] / flops["none"])
+"""
+
+
+def test_a_mesh_divides_the_products():
+  told = subprocess.run(
+    [sys.executable, "-c", MESH], capture_output=True, text=True,
+    cwd=processes.ROOT,
+    env=os.environ | {"PYTHONPATH": f"{processes.ROOT}:{processes.ROOT}/tests"},
+  )  # fmt: skip
+  assert told.returncode == 0, told.stderr
+  assert 0.2 < float(told.stdout) < 0.35
+
+
+def test_numpy_arguments_without_jit():
+  a, b = _normal(20, 30), _normal(30, 10)
+  np.testing.assert_allclose(
+    rounded_all(jnp.matmul)(a, b), _round(a) @ _round(b), rtol=1e-4, atol=1e-4
+  )
 
 
 def test_under_vmap_and_inside_of_jitted_functions():
@@ -164,6 +246,16 @@ def test_under_vmap_and_inside_of_jitted_functions():
   np.testing.assert_allclose(found["x"], want, rtol=1e-4, atol=1e-4)
 
 
+def _left(program):
+  """How many products of float32 in no stated precision a program has."""
+  total = 0
+  for eqn in program.eqns:
+    plain = eqn.primitive.name == "dot_general" and not eqn.params["precision"]
+    total += plain and eqn.invars[0].aval.dtype == jnp.float32
+    total += sum(map(_left, jax.extend.core.jaxprs_in_params(eqn.params)))
+  return total
+
+
 def _stepped(name, config):
   """State and loss after a step, with products that are named rounded."""
   config.precision = name
@@ -172,28 +264,30 @@ def _stepped(name, config):
   rows = sources.gather(source.rows("train"), slice(config.batch_size))
   step = loop.make_step(source, built)
   state = build.init_state(config, built)
-  flops = machine.product_flops(
-    jax.make_jaxpr(step)(state, rows, jax.random.key(0), False).jaxpr
-  )
+  program = jax.make_jaxpr(step)(state, rows, jax.random.key(0), False).jaxpr
+  flops, left = machine.product_flops(program), _left(program)
   before = jax.tree.map(np.asarray, state.params)
   state, metrics = step(state, rows, jax.random.key(0), False)
   moved = jax.tree.map(lambda a, b: np.asarray(a) - b, state.params, before)
-  return moved, metrics, flops
+  return moved, metrics, flops, left
 
 
 @pytest.mark.parametrize("fields", [
   {}, {"decoder": "conv", "view": "rate"},
   {"encoder__kind": "convolutional", "encoder__hidden": (4,)},
-  {"estimator": "score_function", "num_samples": 2},
+  {"estimator": "score_function", "num_samples": 2}, {"remat_every": 5},
+  {"credit": "local", "online_chunk": 10, "num_steps": 20},
 ])  # fmt: skip
 def test_a_training_step(fields, monkeypatch):
   monkeypatch.setattr(precision, "bfloat16_products", rounded_all)
   fields = {
     "optimizer__name": "sgd", "optimizer__warmup_fraction": 0.0, **fields,
   }  # fmt: skip
-  moved, metrics, flops = _stepped("float32", tiny.configuration(**fields))
-  ours, rounded, same_flops = _stepped("bfloat16", tiny.configuration(**fields))
-  assert same_flops == flops
+  config = tiny.configuration(**fields)
+  moved, metrics, flops, all_ = _stepped("float32", config)
+  ours, rounded, same_flops, left = _stepped("bfloat16", config)
+  assert all_ > 5
+  assert same_flops == flops and left == 0
   assert rounded.loss != metrics.loss
   np.testing.assert_allclose(rounded.loss, metrics.loss, rtol=0.02)
   flat = [np.concatenate([x.ravel() for x in jax.tree.leaves(tree)])
@@ -208,6 +302,10 @@ def test_precisions_by_name():
     precision.in_precision("float16", jnp.matmul)
 
 
-def test_least_below_one():
-  with pytest.raises(ValueError, match="least: expected .* >= 1, got 0"):
-    precision.bfloat16_products(jnp.matmul, 0)
+@pytest.mark.parametrize("limits, message", [
+  ((0, 1), "least: expected .* >= 1, got 0"),
+  ((1, -1), "per_number: expected .* >= 0, got -1"),
+])  # fmt: skip
+def test_limits_out_of_range(limits, message):
+  with pytest.raises(ValueError, match=message):
+    precision.bfloat16_products(jnp.matmul, *limits)

@@ -31,6 +31,11 @@ def tracing_for_cuda():
     yield
 
 
+def is_divided() -> bool:
+  """Whether what is traced now is for a compiler to divide among devices."""
+  return _kernels is False
+
+
 def without_kernels(function: Callable) -> Callable:
   """`function`, traced without kernels: compilers can't partition these."""
 

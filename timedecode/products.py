@@ -15,10 +15,12 @@ done in sums over at most 256 outputs each: XLA's CPU library is far from its
 rate in the whole sum for 64 examples and a matrix such as 3,840 x 7,680.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
-from timedecode import platforms, precision
+from timedecode import platforms
 
 _HALVES = 2
 _LONGEST = 256
@@ -34,13 +36,17 @@ def _contract(a, b, of_a, of_b):
   return jax.lax.dot_general(a, b, (((of_a,), (of_b,)), ((), ())))
 
 
-@jax.custom_vjp
-def over_train(weights: jax.Array, train: jax.Array) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def over_train(
+  weights: jax.Array, train: jax.Array, halves: bool = True
+) -> jax.Array:
   """Equation (1); reverse mode only.
 
   Args:
     weights: [N, N_in].
     train: [..., N_in], say [T, B, N_in].
+    halves: whether CPUs sum the weights' gradient in two halves; in bfloat16
+      one sum is faster, see `precision`.
 
   Returns:
     [..., N].
@@ -56,8 +62,8 @@ def over_train(weights: jax.Array, train: jax.Array) -> jax.Array:
   return found.reshape(*train.shape[:-1], len(weights))
 
 
-def _forward(weights, train):
-  return over_train(weights, train), (weights, train)
+def _forward(weights, train, halves):
+  return over_train(weights, train, halves), (weights, train)
 
 
 def _in_one(errors, inputs):
@@ -72,12 +78,12 @@ def _in_halves(errors, inputs):
   return jnp.sum(both, axis=0)
 
 
-def _backward(kept, cotangent):
+def _backward(halves, kept, cotangent):
   weights, train = kept
   errors, inputs = _rows(cotangent), _rows(train)
   by_train = _contract(errors, weights, 1, 0).reshape(train.shape)
-  on_cpu = _in_one if precision.is_rounding() else _in_halves
-  by_weights = platforms.choose(cuda=_in_one, default=on_cpu)
+  default = _in_halves if halves else _in_one
+  by_weights = platforms.choose(cuda=_in_one, default=default)
   return by_weights(errors, inputs), by_train
 
 

@@ -117,7 +117,7 @@ def _device_kind(device, packages) -> str | None:
   return jax.devices()[0].device_kind
 
 
-def _set_precision(name: str, device: str) -> None:
+def _set_precision(name: str) -> None:
   """Of products, in whatever framework is there."""
   contestants.PRODUCTS = "bfloat16" if name == "bfloat16" else "float32"
   if "torch" in sys.modules:
@@ -125,8 +125,6 @@ def _set_precision(name: str, device: str) -> None:
 
     level = "high" if name == "tf32" else "highest"
     torch.set_float32_matmul_precision(level)
-    if name == "bfloat16":  # From here on, in this process.
-      torch.autocast(device, torch.bfloat16).__enter__()
   if "jax" in sys.modules:
     import jax
 
@@ -136,7 +134,7 @@ def _set_precision(name: str, device: str) -> None:
 
 def build(module, workload, spec: dict):
   """The program at its size, warm, and what is to be told of it."""
-  _set_precision(spec["precision"], spec["device"])
+  _set_precision(spec["precision"])
   before = _resident(now=True)
   given = workloads.arrays(workload)
   start = time.perf_counter()
@@ -195,7 +193,7 @@ def main() -> None:
   program = None
   try:
     module = contestants.module(spec["contestant"])
-    _set_precision("float32", spec["device"])
+    _set_precision("float32")
     answer(checked=check(module, workload, spec["variant"], spec["device"]))
     for line in sys.stdin:
       if line.strip() == "build":

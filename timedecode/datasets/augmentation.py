@@ -30,30 +30,38 @@ class Moves(NamedTuple):
 
 def check(moves: Moves, shape: tuple[int, ...]) -> None:
   """Raises ValueError for moves out of range or of what has no pixels."""
-  for name, most in (("shift", 2**30), ("rotation", 180), ("zoom", 0.99)):
+  has_pixels = len(shape) >= 2
+  side = max(shape[:2]) if has_pixels else 0
+  for name, most in (("shift", side), ("rotation", 180), ("zoom", 0.99)):
     value = getattr(moves, name)
-    if not 0 <= value <= most or (value and len(shape) < 2):
+    if not 0 <= value <= most or (value and not has_pixels):
       raise ValueError(
         f"moves.{name}: expected a number in [0, {most}], and 0 for what has no"
         f" height and width, got {value} for steps of shape {shape}"
       )
+  if moves.shift != int(moves.shift):
+    raise ValueError(f"moves.shift: expected an integer, got {moves.shift}")
 
 
 def places(key: jax.Array, moves: Moves, height: int, width: int) -> jax.Array:
   """Where each pixel is taken from, equation (1): row and column [2, H, W]."""
   offset = jax.random.randint(key, (2,), 0, 2 * moves.shift + 1) - moves.shift
-  # A key of its own: the shift is the same with and without.
-  drawn = jax.random.uniform(jax.random.fold_in(key, 1), (2,), minval=-1.0)
-  angle, zoom = drawn * jnp.array([np.radians(moves.rotation), moves.zoom])
-  cosine, sine = (1 + zoom) * jnp.cos(angle), (1 + zoom) * jnp.sin(angle)
   centre = np.array([(height - 1) / 2, (width - 1) / 2], np.float32)
   pixels = np.indices((height, width)).reshape(2, -1) - centre[:, None]
+  pixels = jnp.asarray(pixels, jnp.float32)
+  if moves.rotation or moves.zoom:
+    pixels = _turned(pixels, jax.random.fold_in(key, 1), moves)
+  return (pixels + (centre + offset)[:, None]).reshape(2, height, width)
+
+
+def _turned(pixels, key, moves):
+  """Equation (1) about the centre, of places [2, P] relative to it."""
+  drawn = jax.random.uniform(key, (2,), minval=-1.0)
+  angle, zoom = drawn * jnp.array([np.radians(moves.rotation), moves.zoom])
+  cosine, sine = (1 + zoom) * jnp.cos(angle), (1 + zoom) * jnp.sin(angle)
   # A product is done once; XLA would compute a sum anew wherever it is used.
-  turned = jnp.matmul(
-    jnp.array([[cosine, -sine], [sine, cosine]]),
-    jnp.asarray(pixels, jnp.float32), precision="highest",
-  )  # fmt: skip
-  return (turned + (centre + offset)[:, None]).reshape(2, height, width)
+  matrix = jnp.array([[cosine, -sine], [sine, cosine]])
+  return jnp.matmul(matrix, pixels, precision="highest")
 
 
 def _nearest(at: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -50,7 +50,7 @@ class Program(NamedTuple):
 
 # Sizes of the machine's square product and of its scaled sum.
 MACHINE = {"cpu": (2048, 2**25), "cuda": (8192, 2**28)}
-# Precision of products in steps of JAX, see `timedecode.precision`.
+# Precision of products in steps; all else is float32 for all.
 PRODUCTS = "float32"
 _TORCH_CPU = ("eager", "compiled", "chunks")
 _TORCH_CUDA = ("eager", "graph", "compiled+graph", "chunks", "chunks+graph")

@@ -9,7 +9,7 @@ recomputed  the same by pieces of `PIECE` steps, of which the backward pass
 import jax
 import jax.numpy as jnp
 
-from experiments.bench import reference
+from experiments.bench import contestants, reference
 from experiments.bench.contestants import jax_programs
 from timedecode import neurons, products, surrogate
 
@@ -39,7 +39,10 @@ def _scan(currents):
 
 def _layer(matrix, state, train):
   """The library's: (state after, spikes) of a train."""
-  drives = train if matrix is None else products.over_train(matrix, train)
+  halves = contestants.PRODUCTS == "float32"
+  drives = train
+  if matrix is not None:
+    drives = products.over_train(matrix, train, halves)
   params = neurons.LIFParams(-jnp.ones(drives.shape[-1]))
   state, (spikes, _) = _NEURON.run(params, state, drives)
   return state, spikes

@@ -68,7 +68,8 @@ def build(workload, given, make_neurons, variant, device, gain=1.0):
     if not weights:
       return neurons[0](train)
     for matrix, layer in zip(weights, neurons, strict=True):
-      train = layer(F.linear(train, matrix))
+      # Autocast leaves currents in bfloat16; potentials are float32 for all.
+      train = layer(F.linear(train, matrix).float())
     return train
 
   makers = {
@@ -88,6 +89,11 @@ class _Way:
 
   def place(self, values):
     return torch.tensor(values, device=self.device)
+
+  def products(self):
+    """A context of products in their precision; caches casts within it."""
+    enabled = contestants.PRODUCTS == "bfloat16"
+    return torch.autocast(self.device, torch.bfloat16, enabled=enabled)
 
   def wait(self):
     if self.device == "cuda":
@@ -141,7 +147,8 @@ def _training(given, run, weights, way, gain):
 
   def step():
     optimiser.zero_grad(set_to_none=True)
-    loss = F.cross_entropy(run(inputs).sum(0), targets)
+    with way.products():
+      loss = F.cross_entropy(run(inputs).sum(0), targets)
     loss.backward()
     optimiser.step()
     return loss
@@ -184,7 +191,8 @@ def _dense(given, run, weights, way, gain):
     matrix.requires_grad_()
 
   def step():
-    loss = torch.vdot(run(inputs).flatten(), cotangents.flatten())
+    with way.products():
+      loss = torch.vdot(run(inputs).flatten(), cotangents.flatten())
     return loss, torch.autograd.grad(loss, weights)
 
   once = way.waited(step)
@@ -203,7 +211,8 @@ def _latency(given, run, weights, way, gain):
 
   @torch.inference_mode()
   def step():
-    counts = run(inputs).sum(0)
+    with way.products():
+      counts = run(inputs).sum(0)
     return counts.argmax(-1), counts
 
   step = way.captured(step)
