@@ -631,6 +631,9 @@ BAD = [
   ({"encoder__hidden": (0,)}, "num_units: expected an integer >= 1"),
   ({"optimizer__learning_rate": float("nan")}, "learning_rate: expected > 0"),
   ({"optimizer__final_fraction": 2.0}, r"final_fraction: .* \[0, 1\]"),
+  ({"data__max_rotation": 200.0}, r"data.max_rotation: .* \[0, 180\], got 200"),
+  ({"data__max_zoom": 1.0}, r"data.max_zoom: .* \[0, 0.99\], got 1.0"),
+  ({"precision": "float16"}, "config.precision: expected one of 'float32',"),
   ({"estimator": "score_function"}, "num_samples: score_function expects"),
   (
     {"encoder__kind": "convolutional", "encoder__hidden": (2, 2, 2)},
@@ -645,6 +648,15 @@ BAD = [
   (
     {"data__source": "shd", "data__target": "label"},
     "config.data.max_shift: expected 0 for shd, which has no pixels, got 1",
+  ),
+  (
+    {
+      "data__source": "shd",
+      "data__target": "label",
+      "data__max_shift": 0,
+      "data__max_zoom": 0.1,
+    },
+    "config.data.max_zoom: expected 0 for shd, which has no pixels, got 0.1",
   ),
   (
     {"data__source": "shd", "data__target": "prototype"},

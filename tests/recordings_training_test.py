@@ -47,7 +47,8 @@ def _folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("target, fields", [
   ("label", {"baseline_view": ""}),
-  ("prototype", {"data__max_shift": 2}),
+  ("prototype", {"data__max_shift": 2, "data__max_rotation": 15.0,
+                 "data__max_zoom": 0.1}),
   ("random", {"baseline_view": "", "encoder__kind": "convolutional",
               "encoder__hidden": (2,)}),
 ])  # fmt: skip

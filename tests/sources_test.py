@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
+from experiments import inputs
 from timedecode import coding, datasets
 from timedecode.datasets import (
   augmentation,
@@ -177,6 +179,27 @@ def test_training_images_are_shifted_and_zeros_come_in(splits):
   steps = 8 - np.round(splits.train.images[0].ravel() / np.float32(255) * 7)
   want = steps[None] == np.arange(8)[:, None]
   np.testing.assert_array_equal(batch.inputs[:, 0], want)
+
+
+def test_images_are_moved_as_configured_and_their_targets_with_them():
+  config = tiny.configuration(
+    data__max_shift=2, data__max_rotation=40.0, data__max_zoom=0.05
+  )
+  source, keys = inputs.load(config), _keys(6)
+  rows = sources.gather(source.rows("train"), np.arange(6))
+  moved = jax.jit(source.augment)(rows, keys)
+  moves = augmentation.Moves(shift=2, rotation=40.0, zoom=0.05)
+  for i, key in enumerate(keys):
+    want = augmentation.moved_image(
+      jnp.asarray(rows.data[i]), jax.random.split(key)[0], moves
+    )
+    np.testing.assert_array_equal(moved.data[i], want)
+    assert (moved.data[i] != rows.data[i]).any()
+  batch = source.decode(moved, keys)
+  np.testing.assert_allclose(
+    batch.targets, np.asarray(moved.data).reshape(6, -1) / np.float32(255),
+    rtol=1e-6,
+  )  # fmt: skip
 
 
 @pytest.mark.parametrize("options, message", [
