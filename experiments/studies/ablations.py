@@ -24,5 +24,6 @@ def get_study() -> studies.Study:
   return studies.Study(
     "ablations",
     "Information falls and distortion rises with beta.",
-    "mnist_time", {name: common | row for name, row in rows.items()}, seeds=3,
+    "mnist_time", {name: common | row for name, row in rows.items()},
+    main_rows=("beta 0.01", "bfloat16"), main_seeds=8,
   )  # fmt: skip
