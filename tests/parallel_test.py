@@ -53,7 +53,10 @@ RULES = {
     "optimizer.name": "sgd",
   },
   "streamed, clipped": {"data.device_bytes": 0, "optimizer.max_norm": 0.5},
-  "bfloat16": {"precision": "bfloat16"},
+  "bfloat16": {
+    "precision": "bfloat16", "optimizer.name": "sgd",
+    "optimizer.learning_rate": 0.02,
+  },
 }  # fmt: skip
 SWEEP = {"sweep": ["seed=0,1,2,3,4"], "steps": 8, "eval_every": 8}
 LAYOUTS = {
@@ -100,8 +103,9 @@ def test_many_devices_are_one(trained, rule, layout):
   if (rule, layout) in trained:
     one = trained[rule, "one"]
     assert 0 < one["[1].readout_rate"] < 1 and one["[0].step"] == 20
-    # A sum that differs in its last bit may be rounded to another bfloat16.
-    tolerance = 1e-2 if rule == "bfloat16" else 1e-5
+    # A sum that differs in its last bit may be rounded to another bfloat16, and
+    # XLA may leave factors of a small product as they were.
+    tolerance = 0.04 if rule == "bfloat16" else 1e-5
     _agree(trained[rule, layout], one, tolerance)
 
 
