@@ -568,8 +568,8 @@ def test_every_choice_is_among_the_options():
     (name, checks.field(_tiny(), name)) for name in checks.CHOICES
   } | {("baseline_view", view) for view in checks.CHOICES["view"]}
   for name, choices in checks.CHOICES.items():
-    if name.startswith("data.") or name == "parallel":
-      continue  # See recordings_training_test and parallel_test.
+    if name.startswith("data.") or name in ("parallel", "precision"):
+      continue  # Tests of recordings_training, parallel and precision.
     assert {(name, choice) for choice in choices} <= covered, name
 
 
