@@ -192,7 +192,8 @@ def bfloat16_products(
       and its result, >= 0: with fewer the rounding takes longer than it saves.
 
   Returns:
-    The same function but for rounding.
+    The same function but for rounding: what XLA's library has no product of
+    bfloat16 for, it may compute of factors as they were.
 
   Raises:
     ValueError: a limit out of its range.
