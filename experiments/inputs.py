@@ -115,6 +115,12 @@ def check(config) -> None:
           f"config.data.{name}: expected 0 for shd, which has no pixels, got"
           f" {choices[name]}"
         )
+  side = max(sensor_shape(config)[:2])
+  if choices.max_shift > side:
+    raise ValueError(
+      f"config.data.max_shift: expected at most {side} pixels, got"
+      f" {choices.max_shift}"
+    )
 
 
 def sensor_shape(config) -> tuple[int, ...]:

@@ -632,6 +632,7 @@ BAD = [
   ({"optimizer__learning_rate": float("nan")}, "learning_rate: expected > 0"),
   ({"optimizer__final_fraction": 2.0}, r"final_fraction: .* \[0, 1\]"),
   ({"data__max_rotation": 200.0}, r"data.max_rotation: .* \[0, 180\], got 200"),
+  ({"data__max_shift": 29}, "max_shift: expected at most 28 pixels, got 29"),
   ({"data__max_zoom": 1.0}, r"data.max_zoom: .* \[0, 0.99\], got 1.0"),
   ({"precision": "float16"}, "config.precision: expected one of 'float32',"),
   ({"estimator": "score_function"}, "num_samples: score_function expects"),
