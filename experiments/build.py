@@ -102,7 +102,11 @@ def build_encoder(config) -> encoder.Encoder:
     weight_scale=choices.weight_scale,
   )
   layer = {"dense": encoder.dense, "convolutional": encoder.convolutional}
-  layers = [layer[choices.kind](size, **options) for size in choices.hidden]
+  first = {"event_driven": True} if choices.event_driven else {}
+  layers = [
+    layer[choices.kind](size, **options, **({} if number else first))
+    for number, size in enumerate(choices.hidden)
+  ]
   return encoder.make_encoder(
     inputs.task(config).input_shape, layers, choices.num_readout,
     lateral=choices.lateral, credit=build_credit(config),
@@ -118,6 +122,17 @@ def build_view(config, view: str) -> Callable[[jax.Array], jax.Array]:
   if config.view_scale and view in ("rate", "first_spike"):
     options["scale"] = config.view_scale
   return readout.view(view, **options)
+
+
+def build_decoder(config, num_outputs: int):
+  """The decoder; its channels are those for whole trains, whatever the view."""
+  options = {}
+  if config.decoder == "mlp":
+    options["width"] = config.decoder_width or None
+  if config.decoder == "conv":
+    first = config.decoder_channels or max(config.num_steps // 2, 1)
+    options["channels"] = (first, 20)
+  return decoder.make(config.decoder, num_outputs, **options)
 
 
 def build_channel(config):
@@ -174,10 +189,8 @@ def with_numbers(config, numbers: dict[str, jax.Array]):
 def build(config, view: str) -> Built:
   """All parts for one view of the spikes."""
   config = for_view(config, view)
-  snn, task, options = build_encoder(config), inputs.task(config), {}
-  if config.decoder == "mlp":
-    options["width"] = config.decoder_width or None
-  ann = decoder.make(config.decoder, task.num_outputs, **options)
+  snn, task = build_encoder(config), inputs.task(config)
+  ann = build_decoder(config, task.num_outputs)
   losses = functools.partial(
     bottleneck.vdib,
     beta=config.beta,

@@ -42,7 +42,8 @@ SEEDS = 2**32 - 10  # The largest; a run's keys are of some numbers from it on.
 AT_LEAST = {
   "seed": 0, "num_devices": 0, "steps": 1, "batch_size": 1, "num_steps": 2,
   "num_samples": 1,
-  "window": 1, "decoder_width": 0, "eval_every": 1, "eval_samples": 1,
+  "window": 1, "decoder_width": 0, "decoder_channels": 0,
+  "eval_every": 1, "eval_samples": 1,
   "data.split_seed": 0, "data.device_bytes": 0, "data.max_shift": 0,
   "encoder.num_readout": 1,
   "optimizer.max_norm": 0, "judge_epochs": 1, "remat_every": 0,
@@ -119,6 +120,14 @@ def _check_combinations(config):
     raise ValueError(
       f"config.batch_size: expected a multiple of num_devices = {parts}, got"
       f" {config.batch_size}"
+    )
+  choices = config.encoder
+  if choices.event_driven and (choices.kind, bool(choices.hidden)) != (
+    "dense", True,
+  ):  # fmt: skip
+    raise ValueError(
+      "config.encoder.event_driven: expected False without a dense first"
+      " layer, got True"
     )
   batch = config.estimator == "score_function" and config.baseline == "batch"
   if batch and config.batch_size < 2:

@@ -38,7 +38,7 @@ from experiments import (
   vae_scoring,
   workdir,
 )
-from timedecode import bottleneck, decoder, precision, training
+from timedecode import bottleneck, precision, training
 from timedecode.datasets import feed
 
 KL_WEIGHT = flags.DEFINE_float("kl_weight", 1.0, "Of the KL term.", 0.0)
@@ -98,10 +98,7 @@ def make(config) -> Autoencoder:
       f" autoencoder, got data.target {config.data.target!r} and"
       f" encoder.hidden {config.encoder.hidden}"
     )
-  options_ = {}
-  if config.decoder == "mlp":
-    options_["width"] = config.decoder_width or None
-  ann = decoder.make(config.decoder, inputs.NUM_PIXELS, **options_)
+  ann = build.build_decoder(config, inputs.NUM_PIXELS)
   shape = config.num_steps, config.encoder.num_readout
   return Autoencoder(Recognition(config.encoder.hidden[0], shape), ann, shape)
 

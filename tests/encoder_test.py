@@ -9,6 +9,7 @@ import references
 
 from timedecode import (
   coding,
+  credit,
   encoder,
   glm,
   layers,
@@ -51,6 +52,82 @@ def test_dense_layers_equal_a_loop(gain):
     np.testing.assert_allclose(potential, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(hidden, spikes)
     assert 0.0 < spikes.mean() < 1.0
+
+
+def _both_encoders(rule, remat_every=0):
+  """The same network with products and with sums over events."""
+  return [
+    encoder.make_encoder(
+      (5, 3),
+      [
+        encoder.dense(9, weight_scale=12.0, event_driven=event_driven),
+        encoder.dense(6, weight_scale=12.0),
+      ],
+      4, credit=credit.CREDITS[rule](), remat_every=remat_every,
+    )
+    for event_driven in (False, True)
+  ]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", credit.CREDITS)
+def test_event_driven_layers_equal_products(rule):
+  """Spikes, potentials and every gradient, for each way of errors."""
+  dense, events = _both_encoders(rule)
+  params = dense.init(jax.random.key(1))
+  inputs = _spikes(40, (5, 3))
+  key = jax.random.key(2)
+  one, two = (snn.sample(params, inputs, key) for snn in (dense, events))
+  assert 0.05 < one.hidden[0].mean() < 0.95
+  for name in ("spikes", "hidden"):
+    jax.tree.map(
+      np.testing.assert_array_equal, getattr(one, name), getattr(two, name)
+    )
+  np.testing.assert_allclose(
+    one.potentials[0], two.potentials[0], rtol=1e-4, atol=1e-5
+  )
+
+  def gradient(snn):
+    loss = lambda p: jnp.sum(snn.sample(p, inputs, key).logits ** 2)
+    return jax.grad(loss)(params)
+
+  one, two = gradient(dense), gradient(events)
+  assert np.abs(one.hidden[0].weights).max() > 1e-3
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3),
+    one,
+    two,
+  )
+
+
+def test_event_driven_layers_carry_their_state():
+  """A train in pieces, and pieces whose states are computed again."""
+  _, events = _both_encoders("bptt")
+  _, again = _both_encoders("bptt", remat_every=7)
+  params = events.init(jax.random.key(1))
+  inputs = _spikes(40, (5, 3))
+  uniforms = jax.random.uniform(jax.random.key(2), (40, 4))
+  whole = events.run(params, inputs, uniforms)
+  first = events.run(params, inputs[:13], uniforms[:13])
+  second = events.run(params, inputs[13:], uniforms[13:], first.state)
+  logits = jnp.concatenate([first.logits, second.logits])
+  np.testing.assert_allclose(logits, whole.logits, atol=2e-5)
+  np.testing.assert_allclose(
+    again.run(params, inputs, uniforms).logits, whole.logits, atol=2e-5
+  )
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5),
+    second.state, whole.state,
+  )  # fmt: skip
+
+
+def test_events_of_later_layers_are_refused():
+  """Their inputs are no data."""
+  layers_ = [encoder.dense(9), encoder.dense(6, event_driven=True)]
+  snn = encoder.make_encoder((5,), layers_, 2)
+  params, key = snn.init(jax.random.key(0)), jax.random.key(1)
+  loss = lambda p: jnp.sum(snn.sample(p, _spikes(9, (5,)), key).logits)
+  with pytest.raises(ValueError, match="train: expected data"):
+    jax.grad(loss)(params)
 
 
 def test_convolutional_layer_equals_a_loop():

@@ -486,6 +486,10 @@ OPTIONS = [
   {"decoder": "linear", "data__coding": "rate"},
   {"decoder": "conv", "data__max_shift": 0},
   {"decoder_width": 0, "encoder__surrogate": "boxcar"},
+  {"decoder": "conv", "view": "rate", "decoder_channels": 3,
+   "encoder__event_driven": True},
+  {"online_chunk": 12, "num_steps": 30, "credit": "local",
+   "encoder__event_driven": True},
   {"view": "window", "window": 4, "encoder__surrogate": "logistic"},
   {"view": "rate", "encoder__surrogate": "fast_sigmoid", "view_scale": 2.0},
   {"channel_flip": 0.2, "estimator": "disarm", "num_samples": 2},
@@ -551,6 +555,18 @@ def test_the_baseline_has_its_own_rate_and_scale():
   _same(*ends)
   built = build.build(config, "full")
   assert build.for_view(config, "full").optimizer.learning_rate == 5e-3
+
+
+@pytest.mark.parametrize("channels, expected", [(0, 6), (5, 5)])
+def test_channels_do_not_depend_on_the_view(channels, expected):
+  """Counts have one row; what decodes them is as wide as for whole trains."""
+  for view in ("full", "rate"):
+    fields = {"decoder_channels": channels, "num_steps": 12}
+    config = _tiny(decoder="conv", view=view, **fields)
+    state = build.init_state(config, build.build(config, view))
+    assert (
+      state.params.decoder["params"]["first"]["kernel"].shape[-1] == expected
+    )
 
 
 def test_a_frozen_encoder_stays_as_it_began():
@@ -671,6 +687,15 @@ BAD = [
     "config.channel_flip: expected 0 with online_chunk",
   ),
   ({"view_scale": -1.0}, "config.view_scale: expected >= 0, got -1.0"),
+  ({"decoder_channels": -1}, "config.decoder_channels: expected >= 0, got -1"),
+  (
+    {
+      "encoder__event_driven": True,
+      "encoder__kind": "convolutional",
+      "encoder__hidden": (2,),
+    },
+    "config.encoder.event_driven: expected False without a dense first layer",
+  ),
 ]
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timedecode import credit as credit_lib
-from timedecode import neurons, synapses
+from timedecode import event_products, neurons, synapses
 
 _BPTT = credit_lib.bptt()
 
@@ -71,8 +71,20 @@ def _run_neuron(neuron, params, state, drives, credit):
   )
 
 
-def _layer(weights_shape, connect, pool, neuron, synapse, weight_scale):
-  """Joins synaptic filter, connection and neuron into a `Layer`."""
+def _layer(
+  weights_shape,
+  connect,
+  pool,
+  neuron,
+  synapse,
+  weight_scale,
+  connects_first=False,
+):
+  """Joins synaptic filter, connection and neuron into a `Layer`.
+
+  Both are linear: where the connection comes first, spikes reach it as they
+  are, and the filter's state is of the layer's outputs.
+  """
 
   def init(key, input_shape):
     key_weights, key_neuron = jax.random.split(key)
@@ -92,16 +104,22 @@ def _layer(weights_shape, connect, pool, neuron, synapse, weight_scale):
     return drive.shape[1:]
 
   def initial_state(input_shape):
+    shape = output_shape(input_shape)
+    filtered = shape if connects_first else input_shape
     return LayerState(
-      synapse.initial_state(input_shape),
-      neuron.initial_state(output_shape(input_shape)),
+      synapse.initial_state(filtered), neuron.initial_state(shape)
     )
 
   def run(params, state, spikes, credit=_BPTT):
-    synapse_state, traces = credit.trace(
-      synapse.run, state.synapse, spikes, synapse.gain
-    )
-    drive = pool(connect(params.weights, traces))
+    if connects_first:
+      drive = connect(params.weights, spikes)
+      synapse_state, drive = synapse.run(state.synapse, drive)
+    else:
+      synapse_state, traces = credit.trace(
+        synapse.run, state.synapse, spikes, synapse.gain
+      )
+      drive = connect(params.weights, traces)
+    drive = pool(drive)
     neuron_state, outputs = _run_neuron(
       neuron, params.neuron, state.neuron, drive, credit
     )
@@ -115,6 +133,7 @@ def dense(
   neuron: neurons.Neuron | None = None,
   synapse: synapses.Filter | None = None,
   weight_scale: float = 1.0,
+  event_driven: bool = False,
 ) -> Layer:
   """A fully connected layer; inputs of any shape are flattened.
 
@@ -123,6 +142,9 @@ def dense(
     neuron: neuron model, default `neurons.lif()`.
     synapse: synaptic filter, default the unit-gain `synapses.lif_filter()`.
     weight_scale: weights start uniform in +-weight_scale / sqrt(N_in).
+    event_driven: whether its inputs are spikes of the data, few enough that
+      sums over them beat products, see `event_products`. The filter then
+      follows the connection.
   """
   check_size("num_units", num_units)
 
@@ -133,13 +155,18 @@ def dense(
   def connect(weights, traces):
     return traces.reshape(traces.shape[0], -1) @ weights
 
+  def connect_events(weights, spikes):
+    spikes = spikes.reshape(spikes.shape[0], -1)
+    return event_products.over_train(weights, spikes)
+
   return _layer(
     shapes,
-    connect,
+    connect_events if event_driven else connect,
     lambda drive: drive,
     neurons.lif() if neuron is None else neuron,
     synapses.lif_filter() if synapse is None else synapse,
     weight_scale,
+    connects_first=event_driven,
   )
 
 

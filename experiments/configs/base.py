@@ -55,6 +55,8 @@ def get_config() -> ConfigDict:
   config.baseline_view_scale = 0.0  # Of the second run, as view_scale.
   config.decoder = "mlp"  # linear, mlp or conv.
   config.decoder_width = 512  # Hidden units of the mlp; 0: half its inputs.
+  config.decoder_channels = 0  # Of conv's first convolution; 0: num_steps / 2,
+  # as published for whole trains, whatever part of them is decoded.
   config.eval_every = 500  # Steps between evaluations on validation, >= 1.
   config.checkpoint_seconds = 30.0  # Seconds between checkpoints besides those
   # of evaluations, >= 0; 0: none.
@@ -102,6 +104,8 @@ def get_config() -> ConfigDict:
   config.encoder.hidden = (600,)  # Units per hidden layer (channels where
   # convolutional); () for none.
   config.encoder.kind = "dense"  # dense or convolutional.
+  config.encoder.event_driven = False  # Whether the first layer, if dense, adds
+  # up weights of the inputs that spike in place of products; for CPUs.
   config.encoder.num_readout = 8  # N_y, >= 1.
   config.encoder.gain = "unit"  # Synaptic gain: unit or published.
   config.encoder.surrogate = "triangular"  # See timedecode.surrogate.

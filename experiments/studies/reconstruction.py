@@ -30,10 +30,19 @@ PUBLISHED = {  # As shipped: no repair.
 # METHODS, for both views.
 ENCODER_RATES = {
   ("VDIB", "mlp"): 5e-3, ("VDIB", "conv"): 1e-2,
-  ("rate decoding", "mlp"): 1e-2, ("rate decoding", "conv"): 1e-2,
+  ("rate decoding", "mlp"): 1e-2, ("rate decoding", "conv"): 5e-3,
+  ("rate decoding", "conv of 1 channel"): 1e-2,
 }  # fmt: skip
 
 AUTOENCODERS = {"mlp": 1e-3, "conv": 1e-3}  # Rates: `tuning_autoencoder`.
+
+
+def _of(code: str, decoder: str, name: str) -> dict:
+  """Fields of a code and a decoder, with the rates tuned for a method."""
+  fields = {"data.coding": code, "decoder": decoder.split()[0]}
+  if code == "rate" and (name, decoder) in ENCODER_RATES:
+    fields["optimizer.encoder_learning_rate"] = ENCODER_RATES[name, decoder]
+  return fields
 
 
 def get_study(data_dir: str = "") -> studies.Study:
@@ -48,13 +57,13 @@ def get_study(data_dir: str = "") -> studies.Study:
   for code in CODES:
     for decoder in DECODERS:
       for name, fields in METHODS.items():
-        tuned = {}
-        if code == "rate" and (name, decoder) in ENCODER_RATES:
-          rate = ENCODER_RATES[name, decoder]
-          tuned = {"optimizer.encoder_learning_rate": rate}
-        rows[f"{name}, {code} code, {decoder}"] = (
-          common | fields | {"data.coding": code, "decoder": decoder} | tuned
-        )
+        row = f"{name}, {code} code, {decoder}"
+        rows[row] = common | fields | _of(code, decoder, name)
+    # Counts have one row, of which the published rule makes one channel.
+    few, name = "conv of 1 channel", "rate decoding"
+    rows[f"{name}, {code} code, {few}"] = (
+      common | METHODS[name] | _of(code, few, name) | {"decoder_channels": 1}
+    )
     shipped = common | PUBLISHED | {"data.coding": code}
     rows[f"published rule as shipped, {code} code, mlp"] = shipped
     rows[f"published settings, encoder frozen, {code} code, mlp"] = shipped | {

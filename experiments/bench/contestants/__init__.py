@@ -56,7 +56,7 @@ _TORCH_CPU = ("eager", "compiled", "chunks")
 _TORCH_CUDA = ("eager", "graph", "compiled+graph", "chunks", "chunks+graph")
 CONTESTANTS = {
   "timedecode": Contestant(
-    "timedecode_", ("jax",), ("scan", "fused", "recomputed"),
+    "timedecode_", ("jax",), ("scan", "fused", "events", "recomputed"),
     ("scan", "fused", "recomputed"),
   ),
   "snntorch": Contestant(
@@ -85,6 +85,8 @@ def takes_part(name: str, variant: str, workload: workloads.Workload) -> bool:
   """Whether a variant has anything to say about a workload."""
   if variant in ("checkpointed", "recomputed"):
     return workload.letter == "b"
+  if variant == "events":  # Only spikes can be added up.
+    return workload.kind in ("training", "latency")
   if variant == "hoisted":  # The same as `run` without products.
     return workload.kind != "layer"
   if variant == "products alone":

@@ -2,7 +2,9 @@
 
 scan   `jax.lax.scan` of the step, differentiated by JAX
 fused  the library's own products and recurrence over a whole train
-recomputed  the same by pieces of `PIECE` steps, of which the backward pass
+events      as fused, with the first product as sums over the inputs that spike;
+  their lists are made of the dense train in each step, as part of its time
+recomputed  as fused, by pieces of `PIECE` steps, of which the backward pass
   keeps the first states alone
 """
 
@@ -11,7 +13,7 @@ import jax.numpy as jnp
 
 from experiments.bench import contestants, reference
 from experiments.bench.contestants import jax_programs
-from timedecode import neurons, products, surrogate
+from timedecode import event_products, neurons, products, surrogate
 
 _DERIVATIVE = surrogate.get("fast_sigmoid", scale=reference.SCALE)
 _SPIKE = surrogate.spike_function(_DERIVATIVE)
@@ -37,11 +39,13 @@ def _scan(currents):
   return jax.lax.scan(step, (rest, rest), currents)[1]
 
 
-def _layer(matrix, state, train):
+def _layer(matrix, state, train, events=False):
   """The library's: (state after, spikes) of a train."""
   halves = contestants.PRODUCTS == "float32"
   drives = train
-  if matrix is not None:
+  if events:
+    drives = event_products.over_train(matrix.T, train)
+  elif matrix is not None:
     drives = products.over_train(matrix, train, halves)
   params = neurons.LIFParams(-jnp.ones(drives.shape[-1]))
   state, (spikes, _) = _NEURON.run(params, state, drives)
@@ -56,6 +60,13 @@ def _rest(matrix, train):
 def _fused(weights, train):
   for matrix in weights or (None,):
     train = _layer(matrix, _rest(matrix, train), train)[1]
+  return train
+
+
+def _events(weights, train):
+  for number, matrix in enumerate(weights):
+    rest = _rest(matrix, train)
+    train = _layer(matrix, rest, train, events=number == 0)[1]
   return train
 
 
@@ -80,7 +91,10 @@ def _plain(weights, train):
   return train
 
 
-RUNS = {"scan": _plain, "fused": _fused, "recomputed": _recomputed}
+RUNS = {
+  "scan": _plain, "fused": _fused, "events": _events,
+  "recomputed": _recomputed,
+}  # fmt: skip
 
 
 def build(workload, given, variant, device):

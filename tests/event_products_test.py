@@ -1,0 +1,130 @@
+"""Sums over spikes against NumPy's products, in values and gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from timedecode import event_products, platforms
+
+
+def _train(shape, rates=0.2, seed=0):
+  """Spikes with a rate for each row, values but 0 and 1 among them."""
+  draw = np.random.default_rng(seed).random
+  fired = draw(shape) < np.broadcast_to(rates, (*shape[:-1], 1))
+  return (fired * np.where(draw(shape) < 0.1, 2.0, 1.0)).astype(np.float32)
+
+
+def _normal(*shape, seed=1):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def _close(found, expected):
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def _double(fired):
+  return (fired != 0).astype(np.float64)
+
+
+@pytest.mark.parametrize(
+  "shape, rates",
+  [
+    ((7, 5), 0.3),
+    ((5,), 0.5),
+    ((3, 4, 70), np.linspace(0, 1, 12).reshape(3, 4, 1)),  # Empty to full.
+    ((6, 2, 64), 0.0),
+    ((130, 40, 33), 0.1),  # More rows than are listed at once.
+    ((2, 3, 3000), 0.05),  # And more inputs.
+  ],
+)
+def test_values_and_gradients(shape, rates):
+  """As products of zeros and ones, in float64 beside them."""
+  train, weights = _train(shape, rates), _normal(shape[-1], 6)
+  errors = _normal(*shape[:-1], 6, seed=2)
+  run = jax.jit(lambda w: event_products.over_train(w, jnp.asarray(train)))
+  found, back = jax.vjp(run, jnp.asarray(weights))
+  rows = _double(train).reshape(-1, shape[-1])
+  _close(found, (rows @ weights).reshape(*shape[:-1], 6))
+  _close(back(jnp.asarray(errors))[0], rows.T @ errors.reshape(-1, 6))
+  moved = jax.jvp(run, (weights,), (2 * weights,))[1]
+  _close(moved, 2 * found)
+
+
+def test_a_batch_is_one_train_and_has_one_gradient():
+  """The mapped train is summed whole: no gradient for each example."""
+  train, weights = _train((5, 4, 40)), _normal(40, 3)
+  errors = _normal(5, 4, 3, seed=2)
+
+  def loss(weights):
+    run = jax.vmap(event_products.over_train, (None, 1), 1)
+    return jnp.sum(run(weights, train) * errors)
+
+  rows = _double(train).reshape(-1, 40)
+  _close(jax.grad(loss)(weights), rows.T @ errors.reshape(-1, 3))
+  assert "[4,40,3]" not in str(jax.make_jaxpr(jax.grad(loss))(weights))
+
+
+def test_gradients_of_examples_apart():
+  train, weights = _train((4, 5, 40)), _normal(40, 3)
+  errors = _normal(4, 5, 3, seed=2)
+  loss = lambda w, x, e: jnp.sum(event_products.over_train(w, x) * e)
+  found = jax.vmap(jax.grad(loss), (None, 0, 0))(weights, train, errors)
+  _close(found, np.einsum("btn,btm->bnm", _double(train), errors))
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_weights_of_several_members(axis):
+  """As in a sweep, with trains that they share or have of their own."""
+  weights = _normal(4, 40, 3)
+  train = _train((4, 4, 40) if axis is not None else (4, 40))
+  run = jax.vmap(event_products.over_train, (0, axis))
+  given = {None: "tn", 0: "stn", 1: "tsn"}[axis]
+  expected = np.einsum(f"{given},snm->stm", _double(train), weights)
+  _close(run(weights, train), expected)
+  total = lambda w: jnp.sum(run(w, train) ** 2)
+  slope = np.einsum(f"{given},stm->snm", _double(train), 2 * expected)
+  _close(jax.grad(total)(weights), slope)
+
+
+def test_in_a_scan_that_is_computed_again():
+  """Pieces of a train, as long trains are differentiated."""
+  train, weights = _train((6, 5, 40)), _normal(40, 3)
+
+  def loss(weights):
+    @jax.checkpoint
+    def piece(total, part):
+      return total + jnp.sum(
+        event_products.over_train(weights, part) ** 2
+      ), None
+
+    return jax.lax.scan(piece, 0.0, train)[0]
+
+  rows = _double(train).reshape(-1, 40)
+  _close(jax.grad(loss)(weights), 2 * rows.T @ (rows @ weights))
+
+
+def test_what_a_compiler_partitions_is_dense():
+  """And what is for other devices than CPUs; the values are the same."""
+  train, weights = _train((3, 40)), _normal(40, 3)
+  dense = platforms.without_kernels(
+    lambda weights: event_products.over_train(weights, train)
+  )
+  _close(jax.jit(dense)(weights), _double(train) @ weights)
+  lowered = lambda function: jax.jit(function).lower(weights).as_text()
+  plain = lowered(dense)
+  assert "dot_general" in plain and "while" not in plain
+  here = lowered(lambda weights: event_products.over_train(weights, train))
+  assert "dot_general" not in here and "while" in here
+  both = jax.jit(lambda weights: event_products.over_train(weights, train))
+  cuda = jax.export.export(both, platforms=["cuda"])(weights).mlir_module()
+  assert "dot_general" in cuda and "while" not in cuda
+
+
+def test_what_is_refused():
+  train, weights = jnp.ones((2, 5)), jnp.ones((5, 3))
+  with pytest.raises(ValueError, match=r"weights: expected .*\[5, N\], got"):
+    event_products.over_train(weights.T, train)
+  loss = lambda train: jnp.sum(event_products.over_train(weights, train))
+  with pytest.raises(ValueError, match="train: expected data"):
+    jax.grad(loss)(train)
