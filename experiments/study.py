@@ -185,7 +185,11 @@ def define() -> None:
   flags.DEFINE_integer(
     "workers", 0, "Runs at a time; 0: one per core, each on its own.", 0
   )
-  flags.DEFINE_list("rows", [], "Names of rows; all by default.")
+  flags.DEFINE_list(
+    "rows", [],
+    'Names of rows; all by default. One with commas goes in double quotes:'
+    """ --rows='"full, N_y 2","rate, N_y 2"'.""",
+  )  # fmt: skip
   flags.DEFINE_string(
     "data_dir", "", "Folder of the real files, for studies that can take some."
   )

@@ -1,10 +1,15 @@
 """Sums over spikes against NumPy's products, in values and gradients."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
+from experiments import benchmark_sparsity
 from timedecode import event_products, platforms
 
 
@@ -128,3 +133,23 @@ def test_what_is_refused():
   loss = lambda train: jnp.sum(event_products.over_train(weights, train))
   with pytest.raises(ValueError, match="train: expected data"):
     jax.grad(loss)(train)
+
+
+def test_the_benchmark_compares_what_is_equal(capsys, monkeypatch):
+  flags.FLAGS.mark_as_parsed()
+  small = flagsaver.flagsaver(
+    (benchmark_sparsity.RATES, ["0.1", "0.5"]),
+    (benchmark_sparsity.SHAPE, ["4", "3", "40"]),
+    (benchmark_sparsity.OUTPUTS, 5), (benchmark_sparsity.REPEATS, 3),
+  )  # fmt: skip
+  with small:
+    benchmark_sparsity.main(["benchmark"])
+    *lines, last = capsys.readouterr().out.strip().split("\n")
+    rows = json.loads(last)
+    assert [row["rate"] for row in rows] == [0.1, 0.5]
+    assert all(row["product_ms"] > 0 < row["events_ms"] for row in rows)
+    assert lines[2].startswith("| 10% |") and lines[3].startswith("| 50% |")
+    wrong = lambda weights, train: 2.0 * (train @ weights)
+    monkeypatch.setattr(event_products, "over_train", wrong)
+    with pytest.raises(RuntimeError, match=r"rate 0.1: products and sums diff"):
+      benchmark_sparsity.measure(0.1)
