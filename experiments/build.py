@@ -8,12 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments import inputs
+from experiments import decoding, inputs
 from timedecode import (
   bottleneck,
-  channel,
   credit,
-  decoder,
   encoder,
   estimation,
   estimators,
@@ -22,7 +20,6 @@ from timedecode import (
   parallel,
   priors,
   published,
-  readout,
   surrogate,
   synapses,
   training,
@@ -102,44 +99,15 @@ def build_encoder(config) -> encoder.Encoder:
     weight_scale=choices.weight_scale,
   )
   layer = {"dense": encoder.dense, "convolutional": encoder.convolutional}
-  first = {"event_driven": True} if choices.event_driven else {}
-  layers = [
-    layer[choices.kind](size, **options, **({} if number else first))
-    for number, size in enumerate(choices.hidden)
-  ]
+  layers = [layer[choices.kind](size, **options) for size in choices.hidden]
+  if choices.event_driven:
+    first, *_ = choices.hidden
+    layers[0] = encoder.dense(first, **options, event_driven=True)
   return encoder.make_encoder(
     inputs.task(config).input_shape, layers, choices.num_readout,
     lateral=choices.lateral, credit=build_credit(config),
     remat_every=config.remat_every,
   )  # fmt: skip
-
-
-def build_view(config, view: str) -> Callable[[jax.Array], jax.Array]:
-  """What the decoder sees."""
-  options = {}
-  if view == "window":
-    options["length"] = config.window
-  if config.view_scale and view in ("rate", "first_spike"):
-    options["scale"] = config.view_scale
-  return readout.view(view, **options)
-
-
-def build_decoder(config, num_outputs: int):
-  """The decoder; its channels are those for whole trains, whatever the view."""
-  options = {}
-  if config.decoder == "mlp":
-    options["width"] = config.decoder_width or None
-  if config.decoder == "conv":
-    first = config.decoder_channels or max(config.num_steps // 2, 1)
-    options["channels"] = (first, 20)
-  return decoder.make(config.decoder, num_outputs, **options)
-
-
-def build_channel(config):
-  """Noise between spikes and decoder, None where there is none."""
-  if not config.channel_flip:
-    return None
-  return functools.partial(channel.binary_symmetric, flip=config.channel_flip)
 
 
 class Built(NamedTuple):
@@ -190,7 +158,7 @@ def build(config, view: str) -> Built:
   """All parts for one view of the spikes."""
   config = for_view(config, view)
   snn, task = build_encoder(config), inputs.task(config)
-  ann = build_decoder(config, task.num_outputs)
+  ann = decoding.build_decoder(config, task.num_outputs)
   losses = functools.partial(
     bottleneck.vdib,
     beta=config.beta,
@@ -198,8 +166,8 @@ def build(config, view: str) -> Built:
     closed_form=config.information == "closed_form",
   )
   model = training.Model(
-    snn, ann.apply, build_view(config, view), losses, build_prior(config),
-    build_channel(config),
+    snn, ann.apply, decoding.build_view(config, view), losses,
+    build_prior(config), decoding.build_channel(config),
   )  # fmt: skip
   parts = model, ann, build_optimizer(config), build_estimator(config, model)
   return Built(*parts, _make_init(config, *parts), config.precision)

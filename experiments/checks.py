@@ -129,6 +129,10 @@ def _check_combinations(config):
       "config.encoder.event_driven: expected False without a dense first"
       " layer, got True"
     )
+  if choices.event_driven and config.online_chunk:
+    raise ValueError(
+      "config.encoder.event_driven: expected False with online_chunk, got True"
+    )
   batch = config.estimator == "score_function" and config.baseline == "batch"
   if batch and config.batch_size < 2:
     raise ValueError(

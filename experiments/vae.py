@@ -30,6 +30,7 @@ from flax import linen as nn
 from experiments import (
   build,
   checks,
+  decoding,
   finish,
   inputs,
   journal,
@@ -98,7 +99,7 @@ def make(config) -> Autoencoder:
       f" autoencoder, got data.target {config.data.target!r} and"
       f" encoder.hidden {config.encoder.hidden}"
     )
-  ann = build.build_decoder(config, inputs.NUM_PIXELS)
+  ann = decoding.build_decoder(config, inputs.NUM_PIXELS)
   shape = config.num_steps, config.encoder.num_readout
   return Autoencoder(Recognition(config.encoder.hidden[0], shape), ann, shape)
 

@@ -10,6 +10,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import benchmark_sparsity
+from experiments.bench import machine
 from timedecode import event_products, platforms
 
 
@@ -39,21 +40,84 @@ def _double(fired):
     ((5,), 0.5),
     ((3, 4, 70), np.linspace(0, 1, 12).reshape(3, 4, 1)),  # Empty to full.
     ((6, 2, 64), 0.0),
-    ((130, 40, 33), 0.1),  # More rows than are listed at once.
-    ((2, 3, 3000), 0.05),  # And more inputs.
+    ((1281, 33), 0.1),  # More rows than are gone through at once.
+    ((40, 32, 64), 0.1),  # As many.
+    ((2, 3, 2600), 0.05),  # And more inputs.
+    ((50, 90), np.where(np.arange(50) == 7, 1.0, 0.1)[:, None]),  # A busy row.
   ],
 )
 def test_values_and_gradients(shape, rates):
   """As products of zeros and ones, in float64 beside them."""
   train, weights = _train(shape, rates), _normal(shape[-1], 6)
   errors = _normal(*shape[:-1], 6, seed=2)
-  run = jax.jit(lambda w: event_products.over_train(w, jnp.asarray(train)))
-  found, back = jax.vjp(run, jnp.asarray(weights))
+
+  @jax.jit
+  def both(weights, train, errors):
+    run = lambda w: event_products.over_train(w, train)
+    found, back = jax.vjp(run, weights)
+    return found, back(errors)[0], jax.jvp(run, (weights,), (2 * weights,))[1]
+
+  found, slope, moved = both(weights, train, errors)
   rows = _double(train).reshape(-1, shape[-1])
   _close(found, (rows @ weights).reshape(*shape[:-1], 6))
-  _close(back(jnp.asarray(errors))[0], rows.T @ errors.reshape(-1, 6))
-  moved = jax.jvp(run, (weights,), (2 * weights,))[1]
+  _close(slope, rows.T @ errors.reshape(-1, 6))
   _close(moved, 2 * found)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0), (2, 0, 5)])
+def test_empty_axes(shape):
+  train, weights = jnp.ones(shape), jnp.ones((shape[-1], 4))
+  total = lambda w: jnp.sum(event_products.over_train(w, train))
+  assert event_products.over_train(weights, train).shape == (*shape[:-1], 4)
+  assert total(weights) == 0 and not jax.grad(total)(weights).any()
+
+
+@pytest.mark.parametrize("kind", [bool, np.int8, jnp.bfloat16])
+def test_spikes_of_any_type(kind):
+  train, weights = _train((5, 40)), _normal(40, 3)
+  found = event_products.over_train(weights, jnp.asarray(train, kind))
+  _close(found, _double(train) @ weights)
+  slope = jax.grad(
+    lambda w: jnp.sum(event_products.over_train(w, jnp.asarray(train, kind)))
+  )(weights)
+  _close(slope, _double(train).sum(0)[:, None] * np.ones(3))
+
+
+def test_half_precision_is_summed_in_single():
+  """1,200 ones in bfloat16 would stay at 256."""
+  train, weights = jnp.ones((2, 1200)), jnp.ones((1200, 3), jnp.bfloat16)
+  found = event_products.over_train(weights, train)
+  assert found.dtype == jnp.bfloat16 and (found == 1200).all()
+
+
+def test_what_is_not_finite_stays_where_it_is_used():
+  """Neither what fills lists up nor other rows' weights reach a sum."""
+  train, weights = _train((6, 40)), _normal(40, 3)
+  train[:3, 5], train[3:, 5] = 0.0, 1.0
+  weights[5] = np.nan
+  found = np.asarray(event_products.over_train(weights, train))
+  assert np.isfinite(found[:3]).all() and np.isnan(found[3:]).all()
+  errors = np.where(np.arange(6)[:, None] == 4, np.inf, np.ones((6, 3)))
+  back = jax.vjp(lambda w: event_products.over_train(w, train), weights)[1]
+  slope = np.asarray(back(jnp.asarray(errors, jnp.float32))[0])
+  np.testing.assert_array_equal(np.isinf(slope[:, 0]), train[4] != 0)
+
+
+def test_gradients_by_the_train_are_those_of_a_product():
+  train, weights, errors = _train((5, 40)), _normal(40, 3), _normal(5, 3)
+  _, back = jax.vjp(event_products.over_train, weights, train)
+  by_weights, by_train = back(errors)
+  _close(by_weights, _double(train).T @ errors)
+  _close(by_train, errors @ weights.T)
+
+
+def test_second_derivatives():
+  """Of a quadratic: those of its matrix."""
+  train, weights = _train((5, 40)), _normal(40, 3)
+  loss = lambda w: jnp.sum(event_products.over_train(w, train) ** 2)
+  norm = lambda w: jnp.sum(jax.grad(loss)(w) ** 2)
+  square = _double(train).T @ _double(train)
+  _close(jax.grad(norm)(weights), 8 * square @ square @ weights)
 
 
 def test_a_batch_is_one_train_and_has_one_gradient():
@@ -90,6 +154,12 @@ def test_weights_of_several_members(axis):
   total = lambda w: jnp.sum(run(w, train) ** 2)
   slope = np.einsum(f"{given},stm->snm", _double(train), 2 * expected)
   _close(jax.grad(total)(weights), slope)
+  single = lambda w, x: jnp.sum(event_products.over_train(w, x) ** 2)
+  _close(jax.vmap(jax.grad(single), (0, axis))(weights, train), slope)
+  members = jax.make_jaxpr(jax.vmap(jax.grad(single), (0, axis)))
+  assert "event_gradient[divided=False members=1]" in str(
+    members(weights, train)
+  )
 
 
 def test_in_a_scan_that_is_computed_again():
@@ -112,27 +182,34 @@ def test_in_a_scan_that_is_computed_again():
 def test_what_a_compiler_partitions_is_dense():
   """And what is for other devices than CPUs; the values are the same."""
   train, weights = _train((3, 40)), _normal(40, 3)
-  dense = platforms.without_kernels(
-    lambda weights: event_products.over_train(weights, train)
-  )
-  _close(jax.jit(dense)(weights), _double(train) @ weights)
-  lowered = lambda function: jax.jit(function).lower(weights).as_text()
-  plain = lowered(dense)
-  assert "dot_general" in plain and "while" not in plain
-  here = lowered(lambda weights: event_products.over_train(weights, train))
-  assert "dot_general" not in here and "while" in here
-  both = jax.jit(lambda weights: event_products.over_train(weights, train))
-  cuda = jax.export.export(both, platforms=["cuda"])(weights).mlir_module()
-  assert "dot_general" in cuda and "while" not in cuda
+  slope = jax.grad(lambda w: jnp.sum(event_products.over_train(w, train) ** 2))
+  dense = platforms.without_kernels(slope)
+  rows = _double(train)
+  _close(jax.jit(dense)(weights), 2 * rows.T @ (rows @ weights))
+  plain = jax.jit(dense).lower(weights).as_text()
+  assert plain.count("stablehlo.dot_general") == 2 and "while" not in plain
+  here = jax.jit(slope).lower(weights).compile().as_text()
+  assert " dot(" not in here and " while(" in here
+  cuda = jax.export.export(jax.jit(slope), platforms=["cuda"])(weights)
+  assert cuda.mlir_module().count("stablehlo.dot_general") == 2
+  assert "while" not in cuda.mlir_module()
+
+
+def test_sums_count_as_the_products_that_they_stand_for():
+  train, weights = _train((7, 40)), _normal(40, 3)
+
+  def flops(run):
+    slope = jax.grad(lambda w: jnp.sum(run(w, train) ** 2))
+    return machine.product_flops(jax.make_jaxpr(slope)(weights).jaxpr)
+
+  product = lambda weights, train: train @ weights
+  assert flops(event_products.over_train) == flops(product) == 4 * 7 * 40 * 3
 
 
 def test_what_is_refused():
   train, weights = jnp.ones((2, 5)), jnp.ones((5, 3))
   with pytest.raises(ValueError, match=r"weights: expected .*\[5, N\], got"):
     event_products.over_train(weights.T, train)
-  loss = lambda train: jnp.sum(event_products.over_train(weights, train))
-  with pytest.raises(ValueError, match="train: expected data"):
-    jax.grad(loss)(train)
 
 
 def test_the_benchmark_compares_what_is_equal(capsys, monkeypatch):

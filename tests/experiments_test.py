@@ -488,8 +488,6 @@ OPTIONS = [
   {"decoder_width": 0, "encoder__surrogate": "boxcar"},
   {"decoder": "conv", "view": "rate", "decoder_channels": 3,
    "encoder__event_driven": True},
-  {"online_chunk": 12, "num_steps": 30, "credit": "local",
-   "encoder__event_driven": True},
   {"view": "window", "window": 4, "encoder__surrogate": "logistic"},
   {"view": "rate", "encoder__surrogate": "fast_sigmoid", "view_scale": 2.0},
   {"channel_flip": 0.2, "estimator": "disarm", "num_samples": 2},
@@ -688,6 +686,10 @@ BAD = [
   ),
   ({"view_scale": -1.0}, "config.view_scale: expected >= 0, got -1.0"),
   ({"decoder_channels": -1}, "config.decoder_channels: expected >= 0, got -1"),
+  (
+    {"encoder__event_driven": True, "online_chunk": 64, "credit": "local"},
+    "config.encoder.event_driven: expected False with online_chunk, got True",
+  ),
   (
     {
       "encoder__event_driven": True,

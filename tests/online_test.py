@@ -23,8 +23,13 @@ from timedecode import (
 NUM_IN, NUM_Y, CLASSES, WINDOW = 5, 3, 4, 4
 
 
-def _model(rule=None, layers=1, prior=None, size=6, window=WINDOW, num_in=5):
-  hidden = [encoder.dense(size, weight_scale=12.0) for _ in range(layers)]
+def _model(
+  rule=None, layers=1, prior=None, size=6, window=WINDOW, num_in=5, events=False
+):  # fmt: skip
+  hidden = [
+    encoder.dense(size, weight_scale=12.0, event_driven=events)
+    for _ in range(layers)
+  ]
   snn = encoder.make_encoder(
     (num_in,), hidden, NUM_Y, credit=credit.local() if rule is None else rule
   )
@@ -199,5 +204,7 @@ def test_what_means_nothing_is_refused():
     make(model, WINDOW, 64, "disarm")
   with pytest.raises(ValueError, match="num_samples.*at least 2, got 1"):
     make(model, WINDOW, 64, "score_function")
+  with pytest.raises(ValueError, match="layers: expected none .*event-driven"):
+    make(_model(events=True)[0], WINDOW, 64)
   with pytest.raises(ValueError, match="window.*at least 1 step, got 0"):
     make(model, 0)

@@ -52,6 +52,7 @@ RULES = {
     "estimator": "published", "credit": "feedback", "information": "sampled",
     "optimizer.name": "sgd",
   },
+  "events": {"encoder.event_driven": True},
   "streamed, clipped": {"data.device_bytes": 0, "optimizer.max_norm": 0.5},
   "bfloat16": {
     "precision": "bfloat16", "optimizer.name": "sgd",

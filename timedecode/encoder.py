@@ -178,6 +178,8 @@ def make_encoder(
   """
   check_size("num_readout", num_readout)
   input_shape, layers = tuple(input_shape), tuple(layers)
+  if any(layer.event_driven for layer in layers[1:]):
+    raise ValueError("layers: expected the first alone to be event-driven")
   credit = credit_lib.bptt() if credit is None else credit
   if remat_every < 0:
     raise ValueError(f"remat_every: expected >= 0 steps, got {remat_every}")

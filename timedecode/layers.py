@@ -31,6 +31,7 @@ class Layer(NamedTuple):
     run: ``(params, state, spikes [T, *input_shape], credit) -> (state,
       (spikes, potential))``, each ``[T, *output_shape]``.
     derivative: surrogate derivative by the potential, or None.
+    event_driven: whether the filter follows the connection: for data alone.
   """
 
   init: Callable[..., Any]
@@ -38,6 +39,7 @@ class Layer(NamedTuple):
   initial_state: Callable[..., Any]
   run: Callable[..., Any]
   derivative: Callable[[jax.Array], jax.Array] | None
+  event_driven: bool = False
 
 
 class LayerParams(NamedTuple):
@@ -48,7 +50,7 @@ class LayerParams(NamedTuple):
 
 
 class LayerState(NamedTuple):
-  """synapse: traces of the inputs; neuron: the neuron's own state."""
+  """synapse: traces of the inputs, or of drives; neuron: the neuron's own."""
 
   synapse: Any
   neuron: Any
@@ -71,20 +73,32 @@ def _run_neuron(neuron, params, state, drives, credit):
   )
 
 
-def _layer(
-  weights_shape,
-  connect,
-  pool,
-  neuron,
-  synapse,
-  weight_scale,
-  connects_first=False,
-):
-  """Joins synaptic filter, connection and neuron into a `Layer`.
+def _filter_first(connect, synapse):
+  """``(weights, state, spikes, credit) -> (state, drive)``."""
 
-  Both are linear: where the connection comes first, spikes reach it as they
-  are, and the filter's state is of the layer's outputs.
-  """
+  def reach(weights, state, spikes, credit):
+    state, traces = credit.trace(synapse.run, state, spikes, synapse.gain)
+    return state, connect(weights, traces)
+
+  return reach
+
+
+def _connect_first(connect, synapse):
+  """The same of data: both are linear, and no error goes back to it."""
+
+  def reach(weights, state, spikes, credit):
+    del credit
+    return synapse.run(state, connect(weights, spikes))
+
+  return reach
+
+
+def _layer(
+  weights_shape, connect, pool, neuron, synapse, weight_scale,
+  event_driven=False,
+):  # fmt: skip
+  """Joins synaptic filter, connection and neuron into a `Layer`."""
+  reach = (_connect_first if event_driven else _filter_first)(connect, synapse)
 
   def init(key, input_shape):
     key_weights, key_neuron = jax.random.split(key)
@@ -105,27 +119,21 @@ def _layer(
 
   def initial_state(input_shape):
     shape = output_shape(input_shape)
-    filtered = shape if connects_first else input_shape
+    filtered = shape if event_driven else input_shape
     return LayerState(
       synapse.initial_state(filtered), neuron.initial_state(shape)
     )
 
   def run(params, state, spikes, credit=_BPTT):
-    if connects_first:
-      drive = connect(params.weights, spikes)
-      synapse_state, drive = synapse.run(state.synapse, drive)
-    else:
-      synapse_state, traces = credit.trace(
-        synapse.run, state.synapse, spikes, synapse.gain
-      )
-      drive = connect(params.weights, traces)
-    drive = pool(drive)
+    synapse_state, drive = reach(params.weights, state.synapse, spikes, credit)
     neuron_state, outputs = _run_neuron(
-      neuron, params.neuron, state.neuron, drive, credit
+      neuron, params.neuron, state.neuron, pool(drive), credit
     )
     return LayerState(synapse_state, neuron_state), outputs
 
-  return Layer(init, output_shape, initial_state, run, neuron.derivative)
+  return Layer(
+    init, output_shape, initial_state, run, neuron.derivative, event_driven
+  )
 
 
 def dense(
@@ -142,9 +150,9 @@ def dense(
     neuron: neuron model, default `neurons.lif()`.
     synapse: synaptic filter, default the unit-gain `synapses.lif_filter()`.
     weight_scale: weights start uniform in +-weight_scale / sqrt(N_in).
-    event_driven: whether its inputs are spikes of the data, few enough that
-      sums over them beat products, see `event_products`. The filter then
-      follows the connection.
+    event_driven: whether it is the first layer and its inputs are spikes, few
+      enough that sums over them beat products, see `event_products`: what is
+      not 0 counts as 1. Not for gradients in chunks of the train.
   """
   check_size("num_units", num_units)
 
@@ -166,7 +174,7 @@ def dense(
     neurons.lif() if neuron is None else neuron,
     synapses.lif_filter() if synapse is None else synapse,
     weight_scale,
-    connects_first=event_driven,
+    event_driven,
   )
 
 

@@ -53,6 +53,11 @@ def check_rule(encoder, estimator, num_samples) -> None:
       f"estimator: expected one of {', '.join(ESTIMATORS)} online, got"
       f" {estimator!r}; 'straight_through' is the nearest"
     )
+  if any(layer.event_driven for layer in encoder.layers):
+    raise ValueError(
+      "layers: expected none that is event-driven, as its state between chunks"
+      " depends on the weights"
+    )
   least = 2 if estimator == "score_function" else 1
   if num_samples < least:
     raise ValueError(

@@ -17,6 +17,7 @@ def product_flops(jaxpr) -> int:
   """Floating-point operations of all matrix products and convolutions.
 
   Counts 2 per multiply-add, loops by their length; of branches the dearest.
+  Sums over events count as the products that they stand for.
   """
   total = 0
   for equation in jaxpr.eqns:
@@ -30,6 +31,9 @@ def product_flops(jaxpr) -> int:
       kernel = equation.invars[1].aval.shape
       channels = kernel[params["dimension_numbers"].rhs_spec[0]]
       total += 2 * output * math.prod(kernel) // channels
+    elif name in ("event_product", "event_gradient"):
+      values, train = (variable.aval.shape for variable in equation.invars)
+      total += 2 * math.prod(train) * values[-1]
     elif name == "cond":
       total += max(product_flops(b.jaxpr) for b in params["branches"])
     else:

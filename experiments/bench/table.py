@@ -87,7 +87,7 @@ def _line(row):
 
 HEAD = (
   "contestant", "step", "quartiles", "to ours", "to products alone",
-  "of limit", "peak memory", "temporary", "first step",
+  "of dense limit", "peak memory", "temporary", "first step",
 )  # fmt: skip
 
 

@@ -60,9 +60,9 @@ def get_study(data_dir: str = "") -> studies.Study:
         row = f"{name}, {code} code, {decoder}"
         rows[row] = common | fields | _of(code, decoder, name)
     # Counts have one row, of which the published rule makes one channel.
-    few, name = "conv of 1 channel", "rate decoding"
-    rows[f"{name}, {code} code, {few}"] = (
-      common | METHODS[name] | _of(code, few, name) | {"decoder_channels": 1}
+    few = _of(code, "conv of 1 channel", "rate decoding")
+    rows[f"rate decoding, {code} code, conv of 1 channel"] = (
+      common | METHODS["rate decoding"] | few | {"decoder_channels": 1}
     )
     shipped = common | PUBLISHED | {"data.coding": code}
     rows[f"published rule as shipped, {code} code, mlp"] = shipped
