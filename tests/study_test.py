@@ -30,7 +30,7 @@ def test_main_rows_get_more_seeds():
   seeds = {}
   for member in study.members(found, 0, []):
     seeds.setdefault(member.row, []).append(member.seed)
-  assert set(seeds) == set(found.rows) and len(found.main_rows) == 8
+  assert set(seeds) == set(found.rows) and len(found.main_rows) == 10
   for row, given in seeds.items():
     assert given == list(range(5 if row in found.main_rows else 3))
 
