@@ -85,12 +85,9 @@ def _filter_first(connect, synapse):
 
 def _connect_first(connect, synapse):
   """The same of data: both are linear, and no error goes back to it."""
-
-  def reach(weights, state, spikes, credit):
-    del credit
-    return synapse.run(state, connect(weights, spikes))
-
-  return reach
+  return lambda weights, state, spikes, credit: synapse.run(
+    state, connect(weights, spikes)
+  )
 
 
 def _layer(
