@@ -1,6 +1,6 @@
 """From what rate of inputs on a product is faster than sums over events.
 
-  python -m experiments.benchmark_sparsity [--rates=0.01,0.05,0.2]
+  python -m experiments.benchmark_sparsity [--input_rates=0.01,0.05,0.2]
 
 Forward and the weights' gradient of `event_products.over_train`, lists and
 all, and of a product of the same dense train (`products.over_train`), in turns,
@@ -19,13 +19,15 @@ from absl import app, flags
 from timedecode import event_products, products
 
 RATES = flags.DEFINE_list(
-  "rates", ["0.01", "0.02", "0.05", "0.1", "0.2"], "Spikes per input and step."
+  "input_rates",
+  ["0.01", "0.02", "0.05", "0.1", "0.2"],
+  "Spikes per input and step.",
 )
 SHAPE = flags.DEFINE_list(
   "shape", ["100", "128", "700"], "Steps, examples, inputs."
 )
 OUTPUTS = flags.DEFINE_integer("outputs", 256, "Outputs.", 1)
-REPEATS = flags.DEFINE_integer("repeats", 15, "Calls that are timed.", 3)
+CALLS = flags.DEFINE_integer("calls", 15, "Calls that are timed.", 3)
 
 
 def _programs(weights, train, errors):
@@ -63,7 +65,7 @@ def measure(rate: float) -> dict:
   ):
     raise RuntimeError(f"rate {rate}: products and sums differ")
   times = {name: [] for name in programs}
-  for _ in range(REPEATS.value):
+  for _ in range(CALLS.value):
     for name, run in programs.items():
       start = time.perf_counter()
       run()

@@ -217,7 +217,7 @@ def test_the_benchmark_compares_what_is_equal(capsys, monkeypatch):
   small = flagsaver.flagsaver(
     (benchmark_sparsity.RATES, ["0.1", "0.5"]),
     (benchmark_sparsity.SHAPE, ["4", "3", "40"]),
-    (benchmark_sparsity.OUTPUTS, 5), (benchmark_sparsity.REPEATS, 3),
+    (benchmark_sparsity.OUTPUTS, 5), (benchmark_sparsity.CALLS, 3),
   )  # fmt: skip
   with small:
     benchmark_sparsity.main(["benchmark"])
