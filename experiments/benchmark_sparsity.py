@@ -5,7 +5,7 @@
 Forward and the weights' gradient of `event_products.over_train`, lists and
 all, and of a product of the same dense train (`products.over_train`), in turns,
 checked against each other first. The train has independent spikes of the rate;
-where some rows spike more than others, sums take what the busiest row needs.
+where more than one row in eight spikes more, sums take what these need.
 Prints a table and JSON.
 """
 

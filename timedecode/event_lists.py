@@ -25,7 +25,7 @@ _NEAR = 16  # Places that are not worth to be summed apart.
 _BUSY = 8  # One row in so many may have a longer list than is followed for all.
 
 
-def pack(values: jax.Array) -> jax.Array:
+def _pack(values: jax.Array) -> jax.Array:
   """What of [R, K] is not 0, as bits of words, [R, ceil(K / 32)]."""
   chosen = jnp.pad(values != 0, ((0, 0), (0, -values.shape[1] % _BITS)))
   bits = chosen.reshape(len(chosen), -1, _BITS).astype(jnp.uint32)
@@ -33,8 +33,8 @@ def pack(values: jax.Array) -> jax.Array:
   return jnp.sum(bits << places, axis=2, dtype=jnp.uint32)
 
 
-def pack_columns(values: jax.Array) -> jax.Array:
-  """``pack(values.T)``, with the words turned in place of the values."""
+def _pack_columns(values: jax.Array) -> jax.Array:
+  """``_pack(values.T)``, with the words turned in place of the values."""
   chosen = jnp.pad(values != 0, ((0, -len(values) % _BITS), (0, 0)))
   bits = chosen.reshape(-1, _BITS, chosen.shape[1]).astype(jnp.uint32)
   places = lax.broadcasted_iota(jnp.uint32, bits.shape, 1)
@@ -53,12 +53,12 @@ def row_sums(table: jax.Array, values: jax.Array) -> jax.Array:
   Returns:
     [R, M], summed in float32 at least, of the table's type.
   """
-  return _sums(table, pack(values))
+  return _sums(table, _pack(values))
 
 
 def column_sums(table: jax.Array, values: jax.Array) -> jax.Array:
   """``row_sums(table, values.T)``: [K, M], [K, R] to [R, M]."""
-  return _sums(table, pack_columns(values))
+  return _sums(table, _pack_columns(values))
 
 
 def _sums(table, words):
