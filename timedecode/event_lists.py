@@ -15,7 +15,6 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental import layout
 
 _BITS = 32  # Of a word.
 _LISTED = 32  # Places of the lists that are found at once.
@@ -26,21 +25,33 @@ _BUSY = 8  # One row in so many may have a longer list than is followed for all.
 
 
 def _pack(values: jax.Array) -> jax.Array:
-  """What of [R, K] is not 0, as bits of words, [R, ceil(K / 32)]."""
-  chosen = jnp.pad(values != 0, ((0, 0), (0, -values.shape[1] % _BITS)))
-  bits = chosen.reshape(len(chosen), -1, _BITS).astype(jnp.uint32)
-  places = lax.broadcasted_iota(jnp.uint32, bits.shape, 2)
-  return jnp.sum(bits << places, axis=2, dtype=jnp.uint32)
+  """What of [R, K] is not 0, as bits: a word of 32 rows of a column.
 
+  The same for both sums, so that XLA reads the values once for a step.
 
-def _pack_columns(values: jax.Array) -> jax.Array:
-  """``_pack(values.T)``, with the words turned in place of the values."""
-  chosen = jnp.pad(values != 0, ((0, -len(values) % _BITS), (0, 0)))
+  Returns:
+    [ceil(R / 32), 32 ceil(K / 32)].
+  """
+  rows, columns = values.shape
+  chosen = jnp.pad(values != 0, ((0, -rows % _BITS), (0, -columns % _BITS)))
   bits = chosen.reshape(-1, _BITS, chosen.shape[1]).astype(jnp.uint32)
   places = lax.broadcasted_iota(jnp.uint32, bits.shape, 1)
   words = jnp.sum(bits << places, axis=1, dtype=jnp.uint32)
-  # Else XLA turns the sum, and reads the values across memory.
-  return layout.with_layout_constraint(words, layout.Layout((0, 1))).T
+  return lax.optimization_barrier(words)
+
+
+def _turn(words: jax.Array) -> jax.Array:
+  """Words of columns [B, 32 W] as words of rows, [32 B, W].
+
+  Bit k of word w is column ``k W + w``: words that lie together in memory are
+  found together.
+  """
+  blocks = words.reshape(len(words), 1, _BITS, -1)
+  shape = len(words), _BITS, *blocks.shape[2:]
+  rows, places = (lax.broadcasted_iota(jnp.uint32, shape, n) for n in (1, 2))
+  bits = (blocks >> rows) & jnp.uint32(1)
+  words = jnp.sum(bits << places, axis=2, dtype=jnp.uint32)
+  return words.reshape(-1, shape[3])
 
 
 def row_sums(table: jax.Array, values: jax.Array) -> jax.Array:
@@ -53,12 +64,16 @@ def row_sums(table: jax.Array, values: jax.Array) -> jax.Array:
   Returns:
     [R, M], summed in float32 at least, of the table's type.
   """
-  return _sums(table, _pack(values))
+  words = _turn(_pack(values))[: len(values)]
+  # As the places of bits are.
+  table = jnp.pad(table, ((0, -len(table) % _BITS), (0, 0)))
+  table = table.reshape(_BITS, -1, table.shape[1]).swapaxes(0, 1)
+  return _sums(table.reshape(-1, table.shape[2]), words)
 
 
 def column_sums(table: jax.Array, values: jax.Array) -> jax.Array:
   """``row_sums(table, values.T)``: [K, M], [K, R] to [R, M]."""
-  return _sums(table, _pack_columns(values))
+  return _sums(table, _pack(values)[:, : values.shape[1]].T)
 
 
 def _sums(table, words):
