@@ -19,7 +19,14 @@ import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
-from experiments import evaluate, finish, inputs, scoring, workdir
+from experiments import (
+  evaluate,
+  finish,
+  inputs,
+  scoring,
+  study_records,
+  workdir,
+)
 from timedecode import channel, plots
 
 CHANNELS = {"flips": channel.binary_symmetric, "prefix": channel.prefix}
@@ -78,15 +85,21 @@ def judge(folder: pathlib.Path, kind: str, given: list[str]) -> list[dict]:
       "label": describe(config, view), "view": view, "metric": metric,
       "trained_for": config.channel_flip, "seed": config.seed,
       "data": inputs.describe(config), "points": points,
+      "settings": study_records.settings_of(config),
     })  # fmt: skip
   return curves
+
+
+def _name(curve: dict) -> str:
+  """Of a line, which runs that differ in their seed share."""
+  return f"{curve['label']}, {curve['data']}"
 
 
 def gather(curves: list[dict]) -> dict[str, dict[float, np.ndarray]]:
   """Name -> strength -> the metric, a number per seed."""
   seeds, found = defaultdict(list), defaultdict(lambda: defaultdict(list))
   for curve in curves:
-    name = f"{curve['label']}, {curve['data']}"
+    name = _name(curve)
     seeds[name].append(curve["seed"])
     for point in curve["points"]:
       found[name][point["strength"]].append(point[curve["metric"]])
@@ -126,12 +139,26 @@ def ordered(curves: list[dict]) -> list[dict]:
 
 
 def check(curves: list[dict]) -> None:
-  """Raises ValueError for runs of different tasks: one axis holds one."""
+  """Raises ValueError for runs of different tasks, as one axis holds one, and
+  for runs on one line that differ in more than their seed."""
   found = sorted({curve["metric"] for curve in curves})
   if len(found) > 1:
     raise ValueError(
       f"runs: expected runs of one task, got {' and '.join(found)}"
     )
+  first, seeds = {}, set()
+  for curve in curves:
+    theirs = first.setdefault(_name(curve), curve)["settings"]
+    if fields := workdir.differing(theirs, curve["settings"]):
+      raise ValueError(
+        f"runs: expected runs of {_name(curve)} to differ in their seed alone,"
+        f" got {fields}"
+      )
+    if (_name(curve), curve["seed"]) in seeds:
+      raise ValueError(
+        f"runs: expected a seed once, got {curve['seed']} of {_name(curve)}"
+      )
+    seeds.add((_name(curve), curve["seed"]))
 
 
 def draw(curves: list[dict], kind: str) -> Figure:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from experiments import evaluate, inputs, workdir
+from experiments import evaluate, inputs, reality_report, workdir
 from timedecode import datasets, metrics, plots, training
 from timedecode import judge as judge_lib
 from timedecode.datasets import mnist_dvs, sources
@@ -112,44 +112,6 @@ def look(config, run, source, judge_params, rows) -> tuple[dict, dict]:
   return summary, {"events": events, "decoded": shown["decoded"]}
 
 
-def pooled(figures: dict[str, dict]) -> dict[str, tuple[float, float, int]]:
-  """Kind and view -> share judged right, its standard error, seeds.
-
-  Seeds judge the same recordings: the error is that of recordings, each with
-  its mean over seeds.
-  """
-  groups: dict[str, list] = {}
-  for name, found in figures.items():
-    values = found["judged_right"]["by_recording"]
-    groups.setdefault(name.rpartition(", ")[0], []).append(values)
-  result = {}
-  for name, values in groups.items():
-    each = np.mean(values, axis=0)
-    error = np.std(each, ddof=1) / np.sqrt(len(each)) if len(each) > 1 else 0.0
-    result[name] = float(np.mean(each)), float(error), len(values)
-  return result
-
-
-def table(figures: dict[str, dict]) -> str:
-  """Three tables: judged right, judged as what, and the gap."""
-  names = ["set_bits", "share_of_set_bits", "share_near_the_middle",
-           "readout_rate", "information_bits"]  # fmt: skip
-  right = [["judged right", "share ± standard error", "runs"], ["---"] * 3]
-  for kind, (share, error, runs) in pooled(figures).items():
-    right.append([kind, f"{share:.3f} ± {error:.3f}", str(runs)])
-  rows = [["judged as", *map(str, range(10))], ["---"] * 11]
-  gap = [["mean ± deviation over recordings", "number", *names, "hidden_rate"]]
-  gap.append(["---"] * len(gap[0]))
-  for kind, found in figures.items():
-    rows.append([kind, *(f"{share:.3f}" for share in found["judged_as"])])
-    cell = lambda v: f"{v['mean']:.4g} ± {v['standard_deviation']:.2g}"
-    cells = [cell(found[name]) for name in names]
-    number, hidden = str(found["recordings"]), f"{found['hidden_rate']:.4g}"
-    gap.append([kind, number, *cells, hidden])
-  line = lambda row: f"| {' | '.join(row)} |\n"
-  return "\n".join("".join(map(line, part)) for part in (right, rows, gap))
-
-
 def compare(folder: pathlib.Path, data_dir: str, digit: int):
   """Kind of recordings, view and seed -> figures; what is drawn of them."""
   config, runs, source = evaluate.load(folder)
@@ -224,7 +186,7 @@ def main(argv):
     raise SystemExit(f"error: {error}") from error
   text = json.dumps(figures, indent=1)
   (folder / "reality.json").write_text(text + "\n")
-  (folder / "reality.md").write_text(table(figures))
+  (folder / "reality.md").write_text(reality_report.table(figures))
   fewest = min(len(images) for images in shown.values())
   plots.reconstructions(
     folder / "reality.png",

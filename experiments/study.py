@@ -15,7 +15,6 @@ goes on. Records of other settings than the study's are refused.
 import concurrent.futures
 import importlib
 import inspect
-import json
 import os
 import pathlib
 import queue
@@ -161,12 +160,11 @@ def _run_all(study, folder, todo, workers) -> int:
       row, seed, _ = waiting[future]
       try:
         found = future.result()
-      except (RuntimeError, OSError) as error:
+      except (RuntimeError, OSError, ValueError) as error:
         failed += 1
         print(f"{row}, seed {seed}: {error}", flush=True)
         continue
-      with (folder / "records.jsonl").open("a") as file:
-        file.write(json.dumps(found) + "\n")
+      study_records.add(folder / "records.jsonl", found)
       spent = time.perf_counter() - start
       left = spent / number * (len(todo) - number)
       print(

@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from experiments import journal, workdir
+from experiments import files, journal, workdir
 from experiments.configs import base
 
 
@@ -13,12 +13,23 @@ def place(folder: pathlib.Path, row: str, seed: int) -> pathlib.Path:
   return folder / slug / f"seed{seed}" / "run"
 
 
+def add(path: pathlib.Path, record: dict) -> None:
+  """One more line, and the file whole; a last line that was cut off goes."""
+  text = path.read_text() if path.exists() else ""
+  whole = text[: text.rfind("\n") + 1]
+  files.replace_text(path, whole + json.dumps(record) + "\n")
+
+
 def read(path: pathlib.Path) -> list[dict]:
-  """The records of what is finished; ValueError names a damaged line."""
+  """The records of what is finished, without a last line that was cut off.
+
+  Raises:
+    ValueError: another line that is none, with its file and number.
+  """
   if not path.exists():
     return []
   records = []
-  for number, line in enumerate(path.read_text().splitlines(), 1):
+  for number, line in enumerate(path.read_text().split("\n")[:-1], 1):
     try:
       record = json.loads(line)
       record["row"], record["seed"], record["summary"]
@@ -60,9 +71,16 @@ def check(record: dict, config, path: pathlib.Path) -> None:
 
 
 def make(study: str, member, config, folder: pathlib.Path) -> dict:
-  """What is kept of a finished run of a member, from its folder."""
-  summary = json.loads((folder / "summary.json").read_text())
+  """What is kept of a finished run of a member, from its folder.
+
+  Raises:
+    ValueError, OSError: a file of the folder is damaged or not there.
+  """
+  path = folder / "summary.json"
+  summary = files.parse(files.read_text(path), str(path))
   rows = journal.read_rows(folder / "metrics.jsonl")
+  if not rows:
+    raise ValueError(f"{folder / 'metrics.jsonl'}: expected evaluations")
   command = [  # The folder of files is of one machine.
     word.replace(f"data_dir={config.data.data_dir}", "data_dir=DIR")
     if config.data.data_dir else word

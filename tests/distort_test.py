@@ -78,7 +78,7 @@ def test_no_flip_is_plain_judging_exactly(run):
 def test_table_and_one_task():
   curve = lambda metric, points, seed=0: {
     "label": "a", "seed": seed, "data": "d (simulated)", "metric": metric,
-    "view": "rate", "trained_for": 0.1,
+    "view": "rate", "trained_for": 0.1, "settings": {"beta": 0.1},
     "points": [{"strength": s, metric: v} for s, v in points],
   }  # fmt: skip
   curves = [curve("accuracy", [(0, 0.5), (0.1, 0.25)])]
@@ -103,8 +103,14 @@ def test_table_and_one_task():
   )  # fmt: skip
   assert colours == (plots.COLOURS[0], plots.COLOURS[1], plots.COLOURS[1])
   assert styles == ("-", "-", "--")
+  distort.check(curves)
   with pytest.raises(ValueError, match="one task, got accuracy and judge_acc"):
     distort.check([*curves, curve("judge_accuracy", [])])
+  with pytest.raises(ValueError, match="expected a seed once, got 1 of a, d"):
+    distort.check([*curves, curve("accuracy", [], 1)])
+  priced = curve("accuracy", [], 2) | {"settings": {"beta": 0.5}}
+  with pytest.raises(ValueError, match="differ in their seed alone, got beta"):
+    distort.check([*curves, priced])
 
 
 @pytest.mark.parametrize("kind, given, message", [

@@ -9,7 +9,7 @@ import pytest
 import recordings_test
 import recordings_training_test
 
-from experiments import evaluate, inputs, reality, train
+from experiments import evaluate, inputs, reality, reality_report, train
 from experiments.configs import smoke
 
 
@@ -44,7 +44,7 @@ def test_real_ones_are_judged_and_the_gap_is_measured(run, tmp_path, capsys):
   assert shown["REAL, full view"].shape == (3, 28, 28)
   events = shown["REAL, summed events"][0]
   assert events.shape == (26, 26) and (events > 0).sum() == 2
-  lines = reality.table(figures).splitlines()
+  lines = reality_report.table(figures).splitlines()
   assert f"real, full, seed 0 | 3 | 2 ± 0 | {share:.4g} ± 0" in lines[-2]
   assert lines[7].count("|") == 12
   # Events lie in two pixels, of which the mask of the middle has its share.
@@ -75,9 +75,24 @@ def test_seeds_are_pooled_over_the_same_recordings():
     f"real, full, seed {seed}": {"judged_right": {"by_recording": values}}
     for seed, values in enumerate(runs)
   }
-  ((share, error, seeds),) = reality.pooled(figures).values()
+  ((share, error, seeds),) = reality_report.pooled(figures).values()
   assert (share, seeds) == (0.5, 2)
   assert error == pytest.approx((1 / 6) ** 0.5 / 2)
+
+
+def test_views_are_compared_on_the_same_recordings():
+  """Differences 0.5, 0 and 0.25: mean 0.25, deviation 0.25."""
+  values = {
+    "real, full, seed 0": [1.0, 0.5, 1.0],
+    "real, full, seed 1": [1.0, 0.5, 0.5],
+    "real, rate, seed 0": [0.5, 0.5, 0.5],
+    "simulated, full, seed 0": [1.0, 1.0],
+  }
+  figures = {
+    name: {"judged_right": {"by_recording": by}} for name, by in values.items()
+  }
+  found = reality_report.paired(figures)
+  assert found == {"real": pytest.approx((0.25, 0.25 / 3**0.5))}
 
 
 def test_rates_are_the_encoders_however_many_at_once(run, monkeypatch):

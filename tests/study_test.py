@@ -35,7 +35,9 @@ def test_main_rows_get_more_seeds():
     assert given == list(range(5 if row in found.main_rows else 3))
 
 
-@pytest.mark.parametrize("name", ["reconstruction", "naturalisation"])
+@pytest.mark.parametrize(
+  "name", ["reconstruction", "naturalisation", "classification"]
+)
 def test_studies_that_take_files(name):
   found = study.load(name, "some/where")
   for row in found.rows:
@@ -156,6 +158,44 @@ def test_a_failed_member_does_not_stop_the_others(tmp_path, capfd):
     study.run(tiny, tmp_path, seeds=1)
   printed = capfd.readouterr().out
   assert "bad, seed 0" in printed and "expected an empty folder" in printed
+  (found,) = study_records.read(tmp_path / "records.jsonl")
+  assert found["row"] == "good"
+
+
+def test_a_line_that_was_cut_off_is_run_again(tmp_path):
+  path, tiny = tmp_path / "records.jsonl", _tiny(a={"steps": 1})
+  study.run(tiny, tmp_path, seeds=1)
+  whole = path.read_text()
+  path.write_text(whole + '{"row": "a", "se')
+  assert len(study_records.read(path)) == 1
+  study.run(tiny, tmp_path)
+  first, second = study_records.read(path)
+  assert path.read_text().startswith(whole)
+  assert (first["seed"], second["seed"]) == (0, 1)
+  path.write_text('{"row": "a", "se\n' + whole)
+  with pytest.raises(ValueError, match=r"records.jsonl, line 1: no record"):
+    study.run(tiny, tmp_path)
+
+
+@pytest.mark.parametrize("name, text, message", [
+  ("summary.json", "{", "summary.json is not JSON"),
+  ("metrics.jsonl", "", "metrics.jsonl: expected evaluations"),
+])  # fmt: skip
+def test_damaged_results_of_a_run_are_a_failure_of_it(
+  tmp_path, monkeypatch, capfd, name, text, message
+):
+  def run_member(member, place, core):
+    place.mkdir(parents=True)
+    (place / "summary.json").write_text('{"judge_accuracy": 0.5}')
+    (place / "metrics.jsonl").write_text('{"step": 1}\n')
+    if member.row == "bad":
+      (place / name).write_text(text)
+
+  monkeypatch.setattr(study, "run_member", run_member)
+  monkeypatch.setattr(study_records, "in_words", lambda found: "")
+  with pytest.raises(ValueError, match="1 runs failed, the others are kept"):
+    study.run(_tiny(bad={}, good={}), tmp_path, seeds=1)
+  assert message in capfd.readouterr().out
   (found,) = study_records.read(tmp_path / "records.jsonl")
   assert found["row"] == "good"
 
