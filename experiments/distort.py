@@ -58,9 +58,9 @@ def strengths(kind: str, given: list[str], num_steps: int) -> list[float]:
   return found
 
 
-def describe(config, view: str) -> str:
+def describe(config) -> str:
   """A run in a legend."""
-  text = f"{finish.LABELS[view]}, {config.encoder.num_readout} neurons"
+  text = f"{config.encoder.num_readout} neurons"
   if config.channel_flip:
     text += f", trained for flips of {config.channel_flip:g}"
   return text
@@ -82,7 +82,7 @@ def judge(folder: pathlib.Path, kind: str, given: list[str]) -> list[dict]:
       points.append({"strength": strength} | figures)
       print(f"{folder}, {view}, {kind} {strength:g}: {figures[metric]:.3f}")
     curves.append({
-      "label": describe(config, view), "view": view, "metric": metric,
+      "label": describe(config), "view": view, "metric": metric,
       "trained_for": config.channel_flip, "seed": config.seed,
       "data": inputs.describe(config), "points": points,
       "settings": study_records.settings_of(config),
@@ -92,7 +92,7 @@ def judge(folder: pathlib.Path, kind: str, given: list[str]) -> list[dict]:
 
 def _name(curve: dict) -> str:
   """Of a line, which runs that differ in their seed share."""
-  return f"{curve['label']}, {curve['data']}"
+  return f"{finish.LABELS[curve['view']]}, {curve['label']}, {curve['data']}"
 
 
 def gather(curves: list[dict]) -> dict[str, dict[float, np.ndarray]]:
@@ -164,29 +164,37 @@ def check(curves: list[dict]) -> None:
 def draw(curves: list[dict], kind: str) -> Figure:
   """The metric against the strength: mean and deviation over seeds.
 
-  A colour for each view; a line of its own for each way of training it.
+  A panel and a colour for each view; a line for each way of training it.
   """
-  figure = Figure((6.4, 4.8), layout="constrained")
-  axis = figure.subplots()
-  views, drawn = {curve["label"]: curve["view"] for curve in curves}, []
-  for name, points in gather(curves).items():
-    view = next(view for label, view in views.items() if name.startswith(label))
-    colour, style = VIEWS.index(view), drawn.count(view)
-    drawn.append(view)
-    axis.errorbar(
-      list(points), [values.mean() for values in points.values()],
-      [_spread(values) for values in points.values()], capsize=3,
-      color=plots.COLOURS[colour], linestyle=plots.STYLES[style % 4],
-      marker="os^Dvx"[style % 6], markersize=4, label=name,
-    )  # fmt: skip
+  views = sorted({curve["view"] for curve in curves}, key=VIEWS.index)
+  figure = Figure((5.0 * len(views), 4.4), layout="constrained")
+  panels = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
+  for axis, view in zip(panels, views, strict=True):
+    _draw_view(axis, [c for c in curves if c["view"] == view])
+    axis.set(title=finish.LABELS[view], xlabel=LABELS[kind], ylim=(0, 1))
+    axis.grid(alpha=0.3)
+    axis.legend(loc="best", fontsize="small")
   name = curves[0]["metric"].replace("_", " ")
-  axis.set(xlabel=LABELS[kind], ylabel=f"{name} (share of test examples)")
-  axis.set_ylim(0, 1)
-  axis.grid(alpha=0.3)
-  figure.legend(loc="outside lower center", fontsize="small")
+  panels[0].set_ylabel(f"{name} (share of test examples)")
   data = ", ".join(sorted({curve["data"] for curve in curves}))
   figure.suptitle(f"test examples of {data}", fontsize="medium")
   return figure
+
+
+def _draw_view(axis, curves: list[dict]) -> None:
+  """A line for each way of training; data are named if there are several."""
+  view = curves[0]["view"]
+  known = f"{finish.LABELS[view]}, "
+  data = {curve["data"] for curve in curves}
+  said = f", {data.pop()}" if len(data) == 1 else known
+  for style, (name, points) in enumerate(gather(curves).items()):
+    axis.errorbar(
+      list(points), [values.mean() for values in points.values()],
+      [_spread(values) for values in points.values()], capsize=3,
+      color=plots.COLOURS[VIEWS.index(view)],
+      linestyle=plots.STYLES[style % 4], marker="os^Dvx"[style % 6],
+      markersize=4, label=name.removeprefix(known).replace(said, ""),
+    )  # fmt: skip
 
 
 def define() -> None:

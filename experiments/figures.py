@@ -99,46 +99,52 @@ def readout_neurons(records: list[dict]) -> Figure:
   left.set_yticks(shares, [f"{share:g}" for share in shares])
   left.set_ylabel("share of test images misread by the judge")
   right.set_ylabel("information bound (bits per example)")
-  left.legend(fontsize="small", loc="lower left")
+  bits = (20, 50, 100, 200, 500, 1000, 2000, 5000)
+  right.set_yticks(bits, [f"{some:,}" for some in bits])
+  figure.legend(
+    *left.get_legend_handles_labels(), fontsize="small", ncols=4,
+    loc="outside lower center",
+  )  # fmt: skip
   title = f"{_provenance(records)}\n{_betas(records)}"
   figure.suptitle(title, fontsize="medium")
   return figure
 
 
 def ablations(records: list[dict]) -> Figure:
-  """Distortion against bits, a point per beta, and both against beta."""
+  """Distortion and accuracy against bits: a point per beta, a dot per seed."""
   groups = {
     float(beta): found
     for (beta,), found in by_row(records, r"beta ([\d.e+-]+)").items()
   }
   figure = Figure((10.0, 4.0), layout="constrained")
   left, right = figure.subplots(1, 2)
-  betas = sorted(groups)
+  betas, bits_of = sorted(groups), "information_bits_per_example"
   points = {
     name: [_spread(groups[beta], name) for beta in betas]
-    for name in (
-      "information_bits_per_example", "pixel_cross_entropy", "judge_accuracy"
-    )
-  }  # fmt: skip
+    for name in (bits_of, "pixel_cross_entropy", "judge_accuracy")
+  }
   for axis, name, label in (
     (left, "pixel_cross_entropy", "distortion (nats per pixel)"),
     (right, "judge_accuracy", "judge accuracy (share of test images)"),
   ):
-    bits = points["information_bits_per_example"]
-    for index, (beta, (x, dx), (y, dy)) in enumerate(
+    bits = points[bits_of]
+    for index, (beta, (x, _), (y, _)) in enumerate(
       zip(betas, bits, points[name], strict=True)
     ):
       colour = colormaps["viridis"](0.95 * index / max(len(betas) - 1, 1))
-      axis.errorbar(
-        x, y, dy, dx, color=colour, marker="os^Dv<>P"[index % 8], capsize=2,
-        linewidth=1, linestyle="", label=f"β = {beta:g}",
-      )  # fmt: skip
+      look = {"color": colour, "marker": "os^Dv<>P"[index % 8], "linestyle": ""}
+      axis.plot(x, y, label=f"β = {beta:g}", **look)
+      each = [(run[bits_of], run[name]) for run in groups[beta]]
+      axis.plot(*zip(*each, strict=True), markersize=2.5, alpha=0.6, **look)
     axis.set(xlabel="information bound (bits per example)", ylabel=label)
     axis.grid(alpha=0.3)
   right.legend(fontsize="small", loc="lower center")
   default = base.get_config().encoder.num_readout
   size = records[0]["settings"].get("encoder.num_readout", default)
-  title = f"{_provenance(records)}\n{size} readout neurons"
+  title = (
+    f"{_provenance(records)}\n{size} readout neurons; means, and each seed in"
+    " small"
+  )
   figure.suptitle(title, fontsize="medium")
   return figure
 

@@ -44,7 +44,7 @@ def test_nothing_lost_and_everything_lost(run):
   figure = distort.draw([flips], "flips")
   (axis,) = figure.axes
   np.testing.assert_array_equal(axis.lines[0].get_xdata(), [0, 1])
-  assert "3 neurons, mnist_5k (seeds 0)" in axis.containers[0].get_label()
+  assert axis.containers[0].get_label() == "3 neurons (seeds 0)"
 
 
 def test_all_strengths_are_one_program(run, caplog):
@@ -89,14 +89,23 @@ def test_table_and_one_task():
     "| 0 | 0.500 | - |", "| 0.1 | 0.188 ± 0.088 | 0.750 |"
   ]  # fmt: skip
   assert lines[0].endswith(
-    "| a, d (simulated) (seeds 0, 1) | b, d (simulated) (seeds 0) |"
+    "| rate decoding, a, d (simulated) (seeds 0, 1) |"
+    " rate decoding, b, d (simulated) (seeds 0) |"
   )
   full = other | {"label": "c", "view": "full", "trained_for": 0.0}
   curves = distort.ordered([*curves, full])
-  drawn = distort.draw(curves, "flips").axes[0].containers
+  panels = distort.draw(curves, "flips").axes
+  drawn = [bars for axis in panels for bars in axis.containers]
   means = np.asarray(drawn[1].lines[0].get_ydata(), float)
   np.testing.assert_allclose(means, [0.5, 0.1875])
-  # A colour for each view, the main one first; a line for each training.
+  assert [bars.get_label() for bars in drawn] == [
+    "c (seeds 0)", "a (seeds 0, 1)", "b (seeds 0)"
+  ]  # fmt: skip
+  # A panel and a colour for each view, the main one first; a line for each
+  # training.
+  assert [axis.get_title() for axis in panels] == [
+    "learned time decoding", "rate decoding"
+  ]  # fmt: skip
   colours, styles = zip(
     *((bars.lines[0].get_color(), bars.lines[0].get_linestyle())
       for bars in drawn), strict=True,
@@ -106,7 +115,7 @@ def test_table_and_one_task():
   distort.check(curves)
   with pytest.raises(ValueError, match="one task, got accuracy and judge_acc"):
     distort.check([*curves, curve("judge_accuracy", [])])
-  with pytest.raises(ValueError, match="expected a seed once, got 1 of a, d"):
+  with pytest.raises(ValueError, match="expected a seed once, got 1 of rate"):
     distort.check([*curves, curve("accuracy", [], 1)])
   priced = curve("accuracy", [], 2) | {"settings": {"beta": 0.5}}
   with pytest.raises(ValueError, match="differ in their seed alone, got beta"):

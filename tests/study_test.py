@@ -16,7 +16,7 @@ NAMES = sorted(
 @pytest.mark.parametrize("name", NAMES)
 def test_every_study_is_of_valid_rows(name):
   found = study.load(name)
-  assert found.name == name and found.seeds >= 1 and found.claim
+  assert found.name == name and found.seeds >= 1 and found.question
   members = study.members(found, found.seeds, [])
   assert len(members) == len(found.rows) * found.seeds
   assert len({tuple(member.command) for member in members}) == len(members)

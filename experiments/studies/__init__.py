@@ -9,7 +9,7 @@ class Study(NamedTuple):
 
   Attributes:
     name: of the study.
-    claim: what it is to show, in a sentence.
+    question: what it is to answer, in a sentence.
     config: name of a file of configs/ that the rows change.
     rows: name -> {dotted field: value}.
     seeds: how many; they are counted from `first_seed`.
@@ -20,7 +20,7 @@ class Study(NamedTuple):
   """
 
   name: str
-  claim: str
+  question: str
   config: str
   rows: dict[str, dict[str, Any]]
   seeds: int = 3

@@ -23,7 +23,7 @@ def get_study() -> studies.Study:
   rows["counts"] = studies.tuned("rate", 8)
   return studies.Study(
     "ablations",
-    "Information falls and distortion rises with beta.",
+    "Does information fall with beta, and distortion rise?",
     "mnist_time", {name: common | row for name, row in rows.items()},
     main_rows=("beta 0.01", "bfloat16"), main_seeds=8,
   )  # fmt: skip

@@ -22,6 +22,6 @@ def get_study() -> studies.Study:
   }
   return studies.Study(
     "channel",
-    "A model that is trained for a noisy channel loses less in it.",
+    "Does a model that is trained for a noisy channel lose less in it?",
     "mnist_time", rows,
   )  # fmt: skip

@@ -33,11 +33,8 @@ def get_study(data_dir: str = "") -> studies.Study:
   }  # fmt: skip
   first = rows["rate prototype 25 ms"]  # As the published rule has it.
   rows["rate prototype 25 ms, 1 channel"] = first | {"decoder_channels": 1}
-  for view in VIEWS:  # The fewer neurons, the more their times matter.
-    first = rows[f"{view} prototype 25 ms"]
-    rows[f"{view} prototype 25 ms N_y 8"] = first | {"encoder.num_readout": 8}
   return studies.Study(
     "naturalisation",
-    "Whole trains give clearer pictures than counts.",
+    "Do whole trains give clearer pictures than counts?",
     "mnist_dvs_prototypes", rows, seeds=3,
   )  # fmt: skip

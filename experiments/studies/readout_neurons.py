@@ -20,6 +20,6 @@ def get_study() -> studies.Study:
   }
   return studies.Study(
     "readout_neurons",
-    "A decoder that sees when the neurons fire needs fewer of them.",
+    "Does a decoder that sees when the neurons fire need fewer of them?",
     "mnist_time", rows,
   )  # fmt: skip

@@ -76,7 +76,7 @@ def get_study(data_dir: str = "") -> studies.Study:
     programs[row] = studies.AUTOENCODER
   return studies.Study(
     "reconstruction",
-    "A learned decoder that sees the whole train reconstructs best.",
+    "Does a learned decoder that sees the whole train reconstruct best?",
     "mnist_time", rows, main_rows=tuple(
       row for row in rows if row.startswith(("VDIB", "rate decoding"))
     ), programs=programs,

@@ -15,7 +15,8 @@ SCALES = {
   "first_spike": (1.0, 2.0, 4.0, 8.0, 16.0),
 }  # fmt: skip
 BEYOND = (  # Beyond the grid: view, rate, scale.
-  ("full", 2.5e-3, 0.0), ("rate", 2.5e-3, 2.0), ("first_spike", 1e-2, 1.0),
+  ("full", 2.5e-3, 0.0), ("rate", 2.5e-3, 2.0), ("rate", 8e-2, 4.0),
+  ("first_spike", 1e-2, 1.0),
   ("first_spike", 2e-2, 1.0), ("first_spike", 2.5e-3, 8.0),
 )  # fmt: skip
 STEPS = 1400
@@ -26,6 +27,8 @@ BEST = {
   "rate": (4.0, (2e-2, 4e-2)),
   "first_spike": (8.0, (5e-3,)),
 }
+# Counts of few neurons, beyond these: rates by the number of neurons.
+COUNTS_OF_FEW = {2: (8e-2,), 4: (2e-2, 4e-2, 8e-2)}
 # Of the encoder and of the decoder.
 PAIRS = ((2e-2, 5e-3), (1e-2, 5e-3), (1e-2, 2e-2))
 PAIRS_OF_16 = {
@@ -66,6 +69,11 @@ def _one_rate():
     for size, view in sizes
     for rate in BEST[view][1]
   }
+  rows |= {
+    f"rate, rate {rate}, N_y {size}": _row("rate", size, rate, BEST["rate"][0])
+    for size, rates in COUNTS_OF_FEW.items()
+    for rate in rates
+  }
   return rows | {"full, rate 0.01, N_y 4": _row("full", 4, 1e-2, 0.0)}
 
 
@@ -74,6 +82,7 @@ def _two_rates():
   tried = [(v, 16, pair) for v, pairs in PAIRS_OF_16.items() for pair in pairs]
   tried += [(v, size, pair) for size in (2, 8, 64) for v in BEST
             for pair in PAIRS]  # fmt: skip
+  tried += [("rate", size, (4e-2, 1e-2)) for size in (2, 4, 8)]
   return {
     f"{view}, encoder {first}, decoder {second}, N_y {size}": _row(
       view, size, second, BEST[view][0], first
@@ -100,7 +109,7 @@ def get_study() -> studies.Study:
   """The study."""
   return studies.Study(
     "tuning",
-    "What each view is trained with; hand-made ones try three scales more.",
+    "What is each view trained with? Hand-made ones try three scales more.",
     "mnist_time", _one_rate() | _longer() | _two_rates(), seeds=1,
     first_seed=100,
   )  # fmt: skip

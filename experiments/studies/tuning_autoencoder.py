@@ -5,7 +5,7 @@ Command: python -m experiments.study --study=tuning_autoencoder --workdir=DIR
 
 from experiments import studies
 
-RATES = (5e-4, 1e-3, 2e-3, 5e-3)
+RATES = (5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 
 
 def get_study() -> studies.Study:
@@ -17,7 +17,7 @@ def get_study() -> studies.Study:
   }
   return studies.Study(
     "tuning_autoencoder",
-    "What the autoencoder of `reconstruction` is trained with.",
+    "What is the autoencoder of `reconstruction` trained with?",
     "mnist_time", rows, seeds=1, first_seed=100,
     programs=dict.fromkeys(rows, studies.AUTOENCODER),
   )  # fmt: skip

@@ -30,6 +30,6 @@ def get_study() -> studies.Study:
   }  # fmt: skip
   return studies.Study(
     "tuning_codes",
-    "What each view is trained with on other codes and decoders.",
+    "What is each view trained with on other codes and decoders?",
     "mnist_time", rows, seeds=1, first_seed=100,
   )  # fmt: skip

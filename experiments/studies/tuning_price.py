@@ -39,6 +39,6 @@ def get_study() -> studies.Study:
     }
   return studies.Study(
     "tuning_price",
-    "A price of information keeps learned decoding from going astray.",
+    "Does a price of information keep learned decoding from going astray?",
     "mnist_time", rows, seeds=2, first_seed=100,
   )  # fmt: skip
