@@ -48,14 +48,22 @@ def test_distortion_against_bits():
     _record("ablations", f"beta {beta:g}", 0, accuracy, bits)
     for beta, accuracy, bits in ((0.0, 0.9, 100.0), (1e-4, 0.8, 50.0))
   ] + [_record("ablations", "frozen encoder", 0, 0.1)]
+  records.append(_record("ablations", "beta 0.0001", 1, 0.6, 70.0))
   figure = figures.ablations(records)
-  for axis, values in zip(figure.axes, ([0.1, 0.2], [0.9, 0.8]), strict=True):
-    places = [bars.lines[0].get_xydata()[0] for bars in axis.containers]
-    want = np.transpose([[100.0, 50.0], values])
-    np.testing.assert_allclose(np.float64(places), want)
+  means = [0.1, 0.3], [0.9, 0.7]
+  runs = [0.1, 0.2, 0.4], [0.9, 0.8, 0.6]
+  for axis, mean, each in zip(figure.axes, means, runs, strict=True):
+    one, one_run, other, other_runs = (
+      line.get_xydata().astype(float) for line in axis.lines
+    )
+    want = np.transpose([[100.0, 60.0], mean])
+    np.testing.assert_allclose(np.concatenate([one, other]), want)
+    want = np.transpose([[100.0, 50.0, 70.0], each])
+    np.testing.assert_allclose(np.concatenate([one_run, other_runs]), want)
   shown = figure.axes[1].get_legend().get_texts()
   assert [t.get_text() for t in shown] == ["β = 0", "β = 0.0001"]
-  assert figure.get_suptitle().endswith("\n8 readout neurons")
+  said = figure.get_suptitle().splitlines()[1]
+  assert said == "8 readout neurons; means, and each seed in small"
 
 
 def test_the_table_has_means_and_every_seed():
