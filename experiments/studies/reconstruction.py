@@ -65,10 +65,6 @@ def get_study(data_dir: str = "") -> studies.Study:
     rows[f"rate decoding, {code} code, conv of 1 channel"] = (
       common | METHODS["rate decoding"] | few | {"decoder_channels": 1}
     )
-    # A random encoder of neurons that fire as often as the published ones.
-    row = f"frozen encoder, published gain, {code} code, mlp"
-    rows[row] = common | METHODS["frozen encoder"] | _of(code, "mlp", "VDIB")
-    rows[row] |= {"encoder.gain": "published"}
     shipped = common | PUBLISHED | {"data.coding": code}
     rows[f"published rule as shipped, {code} code, mlp"] = shipped
     rows[f"published settings, encoder frozen, {code} code, mlp"] = shipped | {
