@@ -24,7 +24,6 @@ from experiments import (
   finish,
   inputs,
   scoring,
-  study_records,
   workdir,
 )
 from timedecode import channel, plots
@@ -32,6 +31,8 @@ from timedecode import channel, plots
 CHANNELS = {"flips": channel.binary_symmetric, "prefix": channel.prefix}
 FLIPS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 NUM_PREFIXES = 10
+# What the name of a line tells of a run.
+_OF_A_LINE = ("view", "encoder.num_readout", "channel_flip", "data.source")
 VIEWS = ("full", "rate", "first_spike", "window")  # In the order of colours.
 LABELS = {
   "flips": "probability that a spike or a silence is flipped",
@@ -85,7 +86,6 @@ def judge(folder: pathlib.Path, kind: str, given: list[str]) -> list[dict]:
       "label": describe(config), "view": view, "metric": metric,
       "trained_for": config.channel_flip, "seed": config.seed,
       "data": inputs.describe(config), "points": points,
-      "settings": study_records.settings_of(config),
     })  # fmt: skip
   return curves
 
@@ -139,26 +139,33 @@ def ordered(curves: list[dict]) -> list[dict]:
 
 
 def check(curves: list[dict]) -> None:
-  """Raises ValueError for runs of different tasks, as one axis holds one, and
-  for runs on one line that differ in more than their seed."""
+  """Raises ValueError for runs of different tasks: one axis holds one."""
   found = sorted({curve["metric"] for curve in curves})
   if len(found) > 1:
     raise ValueError(
       f"runs: expected runs of one task, got {' and '.join(found)}"
     )
+
+
+def check_runs(folders: list[str]) -> None:
+  """Raises ValueError unless runs of a line differ in their seed alone."""
   first, seeds = {}, set()
-  for curve in curves:
-    theirs = first.setdefault(_name(curve), curve)["settings"]
-    if fields := workdir.differing(theirs, curve["settings"]):
+  for folder in folders:
+    stored = workdir.read_config(pathlib.Path(folder))
+    theirs = workdir.flat(workdir.complete(stored))
+    seed = theirs["seed"]
+    ignored = ("seed", "name", "baseline_view", *workdir.ELSEWHERE)
+    theirs |= dict.fromkeys(ignored)
+    line = tuple(theirs[name] for name in _OF_A_LINE)
+    known, there = first.setdefault(line, (folder, theirs))
+    if fields := workdir.differing(there, theirs):
       raise ValueError(
-        f"runs: expected runs of {_name(curve)} to differ in their seed alone,"
-        f" got {fields}"
+        f"runs: expected {known} and {folder}, which are one line, to differ in"
+        f" their seed alone, got {fields}"
       )
-    if (_name(curve), curve["seed"]) in seeds:
-      raise ValueError(
-        f"runs: expected a seed once, got {curve['seed']} of {_name(curve)}"
-      )
-    seeds.add((_name(curve), curve["seed"]))
+    if (line, seed) in seeds:
+      raise ValueError(f"runs: expected a seed once, got {seed} in {folder}")
+    seeds.add((line, seed))
 
 
 def draw(curves: list[dict], kind: str) -> Figure:
@@ -166,34 +173,36 @@ def draw(curves: list[dict], kind: str) -> Figure:
 
   A panel and a colour for each view; a line for each way of training it.
   """
+  data = sorted({curve["data"] for curve in curves})
   views = sorted({curve["view"] for curve in curves}, key=VIEWS.index)
   figure = Figure((5.0 * len(views), 4.4), layout="constrained")
   panels = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
   for axis, view in zip(panels, views, strict=True):
-    _draw_view(axis, [c for c in curves if c["view"] == view])
+    _draw_view(axis, [c for c in curves if c["view"] == view], len(data) > 1)
     axis.set(title=finish.LABELS[view], xlabel=LABELS[kind], ylim=(0, 1))
     axis.grid(alpha=0.3)
     axis.legend(loc="best", fontsize="small")
   name = curves[0]["metric"].replace("_", " ")
   panels[0].set_ylabel(f"{name} (share of test examples)")
-  data = ", ".join(sorted({curve["data"] for curve in curves}))
-  figure.suptitle(f"test examples of {data}", fontsize="medium")
+  figure.suptitle(f"test examples of {', '.join(data)}", fontsize="medium")
   return figure
 
 
-def _draw_view(axis, curves: list[dict]) -> None:
-  """A line for each way of training; data are named if there are several."""
-  view = curves[0]["view"]
-  known = f"{finish.LABELS[view]}, "
-  data = {curve["data"] for curve in curves}
-  said = f", {data.pop()}" if len(data) == 1 else known
-  for style, (name, points) in enumerate(gather(curves).items()):
+def _draw_view(axis, curves: list[dict], with_data: bool) -> None:
+  """A line for each way of training."""
+  groups = defaultdict(list)
+  for curve in curves:
+    groups[_name(curve)].append(curve)
+  for style, same in enumerate(groups.values()):
+    (points,) = gather(same).values()
+    text = same[0]["label"] + (f", {same[0]['data']}" if with_data else "")
+    seeds = ", ".join(str(seed) for seed in sorted(c["seed"] for c in same))
     axis.errorbar(
       list(points), [values.mean() for values in points.values()],
       [_spread(values) for values in points.values()], capsize=3,
-      color=plots.COLOURS[VIEWS.index(view)],
+      color=plots.COLOURS[VIEWS.index(same[0]["view"])],
       linestyle=plots.STYLES[style % 4], marker="os^Dvx"[style % 6],
-      markersize=4, label=name.removeprefix(known).replace(said, ""),
+      markersize=4, label=f"{text} (seeds {seeds})",
     )  # fmt: skip
 
 
@@ -214,6 +223,7 @@ def main(argv):
   folder = pathlib.Path(flags.FLAGS.output)
   try:
     workdir.make_writable(folder)
+    check_runs(flags.FLAGS.runs)
     curves = [
       curve
       for place in flags.FLAGS.runs

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import inputs
+from experiments import files, inputs
 from timedecode import plots
 from timedecode.datasets import sources
 
@@ -91,7 +91,8 @@ def finish(config, source, judge_params, runs, folder, versions) -> dict:
   )  # fmt: skip
   for view, found in figures.items():
     print(f"test, {inputs.describe(config)}: {LABELS[view]}: {in_words(found)}")
-  (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+  text = json.dumps(summary, indent=2) + "\n"
+  files.replace_text(folder / "summary.json", text)
   draw(config, source, runs, decoded, folder / "figures")
   return summary
 

@@ -18,6 +18,7 @@ from experiments import evaluate, finish, inputs, workdir
 from timedecode.datasets import sources
 
 _SEED = 3  # Of the inputs, where they are drawn.
+_MOVED = ("shift", "rotation", "zoom")  # Of training examples alone.
 
 
 def chosen_rows(source) -> sources.Rows:
@@ -40,6 +41,17 @@ def decode(run, batch, seed: int) -> np.ndarray:
   return np.asarray(jax.nn.sigmoid(outputs)).reshape(-1, 28, 28)
 
 
+def _data(config) -> dict:
+  """What test examples follow from."""
+  fields = workdir.flat(config.to_dict())
+  ignored = {*workdir.OF_A_MACHINE, *(f"data.max_{m}" for m in _MOVED)}
+  return {
+    name: value
+    for name, value in fields.items()
+    if name == "num_steps" or name.startswith("data.") and name not in ignored
+  }
+
+
 def gather(folders: list[str]):
   """(first configuration, batch, name of the data, name of a row -> pictures).
 
@@ -57,17 +69,18 @@ def gather(folders: list[str]):
       rows = chosen_rows(source)
       keys = inputs.example_keys(jax.random.key(_SEED), len(rows.labels))
       batch = jax.jit(source.decode)(rows, keys)
-    data = [c.data.to_dict() | {"T": c.num_steps} for c in (first, config)]
-    if fields := workdir.differing(*data):
+    if fields := workdir.differing(*map(_data, (first, config))):
       raise ValueError(
         f"runs: expected runs of the same data, got {folder}, which differs in"
         f" {fields}"
       )
     for view, run in runs.items():
-      row = f"{finish.LABELS[view]}, seed {config.seed}"
+      size = config.encoder.num_readout
+      row = f"{finish.LABELS[view]}, {size} neurons, seed {config.seed}"
       if row in decoded:
         raise ValueError(
-          f"runs: expected runs of other views or seeds, got twice: {row}"
+          "runs: expected runs of other views, sizes or seeds, got twice:"
+          f" {row}"
         )
       decoded[row] = decode(run, batch, config.seed)
   return first, batch, name, decoded
@@ -87,11 +100,10 @@ def main(argv):
   try:
     workdir.make_writable(path.parent)
     config, batch, name, decoded = gather(flags.FLAGS.runs)
+    title = f"test examples of {name}, one sample of y each"
+    finish.draw_reconstructions(config, batch, decoded, path, title)
   except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
-  title = f"{config.name}, {config.encoder.num_readout} readout neurons"
-  title += f": test examples of {name}, one sample of y each"
-  finish.draw_reconstructions(config, batch, decoded, path, title)
   print(path)
 
 

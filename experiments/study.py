@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from absl import app, flags
 
-from experiments import checks, study_records
+from experiments import checks, locks, study_records
 from experiments.studies import Study
 
 
@@ -122,6 +122,7 @@ def finished(study: Study, path: pathlib.Path) -> set[tuple[str, int]]:
 def run(study: Study, folder: pathlib.Path, seeds=0, rows=(), workers=0):
   """All members that are not finished; failures are reported at the end."""
   folder.mkdir(parents=True, exist_ok=True)
+  locks.hold(folder)
   path = folder / "records.jsonl"
   done = finished(study, path)
   todo = [
@@ -164,7 +165,13 @@ def _run_all(study, folder, todo, workers) -> int:
         failed += 1
         print(f"{row}, seed {seed}: {error}", flush=True)
         continue
-      study_records.add(folder / "records.jsonl", found)
+      try:
+        study_records.add(folder / "records.jsonl", found)
+      except OSError as error:  # Runs that can't be recorded are not begun.
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise ValueError(
+          f"workdir: can't write to {folder}: {error}"
+        ) from error
       spent = time.perf_counter() - start
       left = spent / number * (len(todo) - number)
       print(
@@ -201,7 +208,7 @@ def main(argv):
     study = load(flags.FLAGS.study, flags.FLAGS.data_dir)
     folder = pathlib.Path(flags.FLAGS.workdir)
     run(study, folder, flags.FLAGS.seeds, flags.FLAGS.rows, flags.FLAGS.workers)
-  except ValueError as error:
+  except (ValueError, OSError) as error:
     raise SystemExit(f"error: {error}") from error
 
 

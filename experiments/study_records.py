@@ -6,6 +6,8 @@ import pathlib
 from experiments import files, journal, workdir
 from experiments.configs import base
 
+BITS = "information_bits_per_example"
+
 
 def place(folder: pathlib.Path, row: str, seed: int) -> pathlib.Path:
   """The folder of a run, below that of its study."""
@@ -14,10 +16,12 @@ def place(folder: pathlib.Path, row: str, seed: int) -> pathlib.Path:
 
 
 def add(path: pathlib.Path, record: dict) -> None:
-  """One more line, and the file whole; a last line that was cut off goes."""
-  text = path.read_text() if path.exists() else ""
-  whole = text[: text.rfind("\n") + 1]
-  files.replace_text(path, whole + json.dumps(record) + "\n")
+  """One more line, and the file whole; a last line that was cut off goes.
+
+  For the owner of the folder alone (`locks`).
+  """
+  lines = map(json.dumps, [*read(path), record])
+  files.replace_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def read(path: pathlib.Path) -> list[dict]:
@@ -28,12 +32,14 @@ def read(path: pathlib.Path) -> list[dict]:
   """
   if not path.exists():
     return []
-  records = []
-  for number, line in enumerate(path.read_text().split("\n")[:-1], 1):
+  records, lines = [], path.read_text().split("\n")
+  for number, line in enumerate(lines, 1):
     try:
       record = json.loads(line)
       record["row"], record["seed"], record["summary"]
     except (ValueError, KeyError, TypeError) as error:
+      if number == len(lines):  # Cut off, or what follows the last line.
+        break
       raise ValueError(f"{path}, line {number}: no record: {error}") from error
     records.append(record)
   return records
@@ -81,6 +87,13 @@ def make(study: str, member, config, folder: pathlib.Path) -> dict:
   rows = journal.read_rows(folder / "metrics.jsonl")
   if not rows:
     raise ValueError(f"{folder / 'metrics.jsonl'}: expected evaluations")
+  metric = "accuracy" if "accuracy" in summary else "judge_accuracy"
+  for place, found, names in (
+    (path, summary, (metric, BITS)),
+    (folder / "metrics.jsonl", rows[-1], (metric,)),
+  ):
+    if not isinstance(found, dict) or set(names) - set(found):
+      raise ValueError(f"{place}: expected {' and '.join(names)}")
   command = [  # The folder of files is of one machine.
     word.replace(f"data_dir={config.data.data_dir}", "data_dir=DIR")
     if config.data.data_dir else word
@@ -104,5 +117,5 @@ def in_words(found: dict) -> str:
   return (
     f"{metric.replace('_', ' ')} {found['summary'][metric]:.3f} (test),"
     f" {found['validation'][metric]:.3f} (validation),"
-    f" {found['summary']['information_bits_per_example']:.1f} bits"
+    f" {found['summary'][BITS]:.1f} bits"
   )

@@ -78,7 +78,7 @@ def test_no_flip_is_plain_judging_exactly(run):
 def test_table_and_one_task():
   curve = lambda metric, points, seed=0: {
     "label": "a", "seed": seed, "data": "d (simulated)", "metric": metric,
-    "view": "rate", "trained_for": 0.1, "settings": {"beta": 0.1},
+    "view": "rate", "trained_for": 0.1,
     "points": [{"strength": s, metric: v} for s, v in points],
   }  # fmt: skip
   curves = [curve("accuracy", [(0, 0.5), (0.1, 0.25)])]
@@ -115,11 +115,22 @@ def test_table_and_one_task():
   distort.check(curves)
   with pytest.raises(ValueError, match="one task, got accuracy and judge_acc"):
     distort.check([*curves, curve("judge_accuracy", [])])
-  with pytest.raises(ValueError, match="expected a seed once, got 1 of rate"):
-    distort.check([*curves, curve("accuracy", [], 1)])
-  priced = curve("accuracy", [], 2) | {"settings": {"beta": 0.5}}
-  with pytest.raises(ValueError, match="differ in their seed alone, got beta"):
-    distort.check([*curves, priced])
+
+
+def test_a_line_is_of_runs_that_differ_in_their_seed(tmp_path):
+  def write(name, **fields):
+    config = smoke.get_config()
+    config.update(fields)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.json").write_text(config.to_json())
+    return str(tmp_path / name)
+
+  one, two = write("one"), write("two", seed=1, checkpoint_seconds=5.0)
+  distort.check_runs([one, two, write("rate", view="rate", beta=0.5)])
+  with pytest.raises(ValueError, match="a seed once, got 1 in .*again"):
+    distort.check_runs([one, two, write("again", seed=1)])
+  with pytest.raises(ValueError, match="one and .*dear, which .* got beta"):
+    distort.check_runs([one, write("dear", seed=2, beta=0.5)])
 
 
 @pytest.mark.parametrize("kind, given, message", [

@@ -1,13 +1,15 @@
 """Pictures of several runs: of the same examples, by each run's own weights."""
 
 import pathlib
+import types
 
 import jax
 import numpy as np
 import pytest
 
-from experiments import evaluate, finish, pictures, train
+from experiments import evaluate, pictures, train
 from experiments.configs import smoke
+from timedecode import plots
 
 
 def _config(**fields):
@@ -27,10 +29,11 @@ def _folders(tmp_path_factory):
   return folders
 
 
-def test_each_run_decodes_the_same_examples(folders, tmp_path):
+def test_each_run_decodes_the_same_examples(folders):
   config, batch, name, decoded = pictures.gather(folders)
   assert list(decoded) == [
-    "learned time decoding, seed 0", "rate decoding, seed 0"
+    "learned time decoding, 3 neurons, seed 0",
+    "rate decoding, 3 neurons, seed 0",
   ]  # fmt: skip
   assert name == "mnist_5k" and config.view == "full"
   for folder, found in zip(folders, decoded.values(), strict=True):
@@ -49,10 +52,24 @@ def test_each_run_decodes_the_same_examples(folders, tmp_path):
       np.testing.assert_allclose(
         found[index].ravel(), 1 / (1 + np.exp(-logits)), rtol=1e-4
       )
-  finish.draw_reconstructions(
-    config, batch, decoded, tmp_path / "p.png", "title"
+
+
+def test_the_command_draws_all_rows(folders, tmp_path, monkeypatch):
+  drawn = []
+  monkeypatch.setattr(
+    plots, "reconstructions", lambda *arguments: drawn.append(arguments)
   )
-  assert (tmp_path / "p.png").stat().st_size > 10_000
+  path = tmp_path / "some" / "p.png"
+  flags = {"runs": folders, "output": str(path)}
+  monkeypatch.setattr(pictures.flags, "FLAGS", types.SimpleNamespace(**flags))
+  pictures.main(["pictures"])
+  ((place, rows, title),) = drawn
+  assert place == path and path.parent.is_dir()
+  assert title == "test examples of mnist_5k, one sample of y each"
+  assert list(rows) == [
+    "original", "learned time decoding, 3 neurons, seed 0",
+    "rate decoding, 3 neurons, seed 0",
+  ]  # fmt: skip
 
 
 def test_runs_that_do_not_go_together(folders, tmp_path):
@@ -60,7 +77,9 @@ def test_runs_that_do_not_go_together(folders, tmp_path):
     pictures.gather([folders[0], folders[0]])
   other = _config(num_steps=9)
   train.run(other, tmp_path / "other")
-  with pytest.raises(ValueError, match=r"the same data, got .*differs in T"):
+  with pytest.raises(
+    ValueError, match=r"the same data, got .*differs in num_steps"
+  ):
     pictures.gather([folders[0], str(tmp_path / "other")])
   labels = _config(decoder="linear")
   labels.data.target = "label"

@@ -172,6 +172,10 @@ def test_a_line_that_was_cut_off_is_run_again(tmp_path):
   first, second = study_records.read(path)
   assert path.read_text().startswith(whole)
   assert (first["seed"], second["seed"]) == (0, 1)
+  path.write_text(whole.rstrip("\n"))  # As editors may leave it.
+  assert study_records.read(path) == [first]
+  study_records.add(path, second)
+  assert study_records.read(path) == [first, second]
   path.write_text('{"row": "a", "se\n' + whole)
   with pytest.raises(ValueError, match=r"records.jsonl, line 1: no record"):
     study.run(tiny, tmp_path)
@@ -179,6 +183,9 @@ def test_a_line_that_was_cut_off_is_run_again(tmp_path):
 
 @pytest.mark.parametrize("name, text, message", [
   ("summary.json", "{", "summary.json is not JSON"),
+  ("summary.json", "{}", "summary.json: expected judge_accuracy and inform"),
+  ("summary.json", "[]", "summary.json: expected judge_accuracy and inform"),
+  ("metrics.jsonl", '{"step": 1}\n', "metrics.jsonl: expected judge_accuracy"),
   ("metrics.jsonl", "", "metrics.jsonl: expected evaluations"),
 ])  # fmt: skip
 def test_damaged_results_of_a_run_are_a_failure_of_it(
@@ -186,16 +193,18 @@ def test_damaged_results_of_a_run_are_a_failure_of_it(
 ):
   def run_member(member, place, core):
     place.mkdir(parents=True)
-    (place / "summary.json").write_text('{"judge_accuracy": 0.5}')
-    (place / "metrics.jsonl").write_text('{"step": 1}\n')
+    summary = {"judge_accuracy": 0.5, study_records.BITS: 1.0}
+    (place / "summary.json").write_text(json.dumps(summary))
+    row = '{"step": 1, "judge_accuracy": 0.25}\n'
+    (place / "metrics.jsonl").write_text(row)
     if member.row == "bad":
       (place / name).write_text(text)
 
   monkeypatch.setattr(study, "run_member", run_member)
-  monkeypatch.setattr(study_records, "in_words", lambda found: "")
   with pytest.raises(ValueError, match="1 runs failed, the others are kept"):
     study.run(_tiny(bad={}, good={}), tmp_path, seeds=1)
-  assert message in capfd.readouterr().out
+  printed = capfd.readouterr().out
+  assert message in printed and "good, seed 0: judge accuracy 0.500" in printed
   (found,) = study_records.read(tmp_path / "records.jsonl")
   assert found["row"] == "good"
 

@@ -15,6 +15,7 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental import layout
 
 _BITS = 32  # Of a word.
 _LISTED = 32  # Places of the lists that are found at once.
@@ -27,7 +28,8 @@ _BUSY = 8  # One row in so many may have a longer list than is followed for all.
 def _pack(values: jax.Array) -> jax.Array:
   """What of [R, K] is not 0, as bits: a word of 32 rows of a column.
 
-  The same for both sums, so that XLA reads the values once for a step.
+  The same for both sums: where they are in one computation, XLA reads the
+  values once.
 
   Returns:
     [ceil(R / 32), 32 ceil(K / 32)].
@@ -37,6 +39,8 @@ def _pack(values: jax.Array) -> jax.Array:
   bits = chosen.reshape(-1, _BITS, chosen.shape[1]).astype(jnp.uint32)
   places = lax.broadcasted_iota(jnp.uint32, bits.shape, 1)
   words = jnp.sum(bits << places, axis=1, dtype=jnp.uint32)
+  # Else XLA may turn the sum, and read the values across memory.
+  words = layout.with_layout_constraint(words, layout.Layout((0, 1)))
   return lax.optimization_barrier(words)
 
 
@@ -65,7 +69,8 @@ def row_sums(table: jax.Array, values: jax.Array) -> jax.Array:
     [R, M], summed in float32 at least, of the table's type.
   """
   words = _turn(_pack(values))[: len(values)]
-  # As the places of bits are.
+  # Its rows lie as bits and words count them (`_turn`), so that a place in a
+  # word is one in the table: numbers with gaps cost more than this copy.
   table = jnp.pad(table, ((0, -len(table) % _BITS), (0, 0)))
   table = table.reshape(_BITS, -1, table.shape[1]).swapaxes(0, 1)
   return _sums(table.reshape(-1, table.shape[2]), words)

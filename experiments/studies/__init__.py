@@ -41,7 +41,7 @@ BETA = 1e-2  # Best of `tuning_price`, for the whole view and for counts.
 SCALES = {"full": 0.0, "rate": 4.0, "first_spike": 8.0}
 LEARNING_RATES = {
   "full": {2: (1e-2, 1e-2), 8: (2e-2, 5e-3)},
-  "rate": {2: (4e-2, 4e-2), 16: (2e-2, 5e-3)},
+  "rate": {2: (4e-2, 4e-2), 4: (2e-2, 2e-2), 8: (4e-2, 4e-2), 16: (2e-2, 5e-3)},
   "first_spike": {2: (2e-2, 5e-3)},  # At 64: `tuning_price`.
 }
 

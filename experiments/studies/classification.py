@@ -7,7 +7,7 @@ With --data_dir=DIR the recordings are MNIST-DVS' own, without it simulated.
 from experiments import studies
 
 VIEWS = ("full", "rate", "first_spike")
-# Beta and the encoder's learning rate: the best of `tuning_recordings` on
+# Beta and the encoder's learning rate: the best of `tuning_labels` on
 # validation.
 TUNED = {
   8: {"full": (1e-3, 1e-2), "rate": (1e-3, 5e-3), "first_spike": (1e-3, 1e-2)},
