@@ -21,9 +21,11 @@ ESTIMATOR = flags.DEFINE_enum(
   "estimator", "straight_through", online_learning.ESTIMATORS, "When tuned."
 )
 RATES = flags.DEFINE_list(
-  "rates", ["0.003", "0.01", "0.03", "0.1"], "Learning rates to try."
+  "rates",
+  ["0.001", "0.003", "0.01", "0.03", "0.1"],
+  "Learning rates to try.",
 )
-FACTORS = flags.DEFINE_list("factors", ["0.3", "1"], "Factors to try.")
+FACTORS = flags.DEFINE_list("factors", ["0.1", "0.3", "1"], "Factors to try.")
 TUNE = flags.DEFINE_integer("tune_sequences", 10_000, "Per trial.")
 TEST_SEQUENCES = flags.DEFINE_integer("test_sequences", 200, "Judged.")
 TEST_STEPS = flags.DEFINE_integer("test_steps", 1_000, "T of these.")
