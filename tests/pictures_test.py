@@ -73,7 +73,7 @@ def test_the_command_draws_all_rows(folders, tmp_path, monkeypatch):
 
 
 def test_runs_that_do_not_go_together(folders, tmp_path):
-  with pytest.raises(ValueError, match="got twice: learned time decoding, se"):
+  with pytest.raises(ValueError, match="got twice: learned time decoding, 3 n"):
     pictures.gather([folders[0], folders[0]])
   other = _config(num_steps=9)
   train.run(other, tmp_path / "other")
