@@ -8,7 +8,7 @@ On MNIST-DVS itself: --config.data.source=mnist_dvs --config.data.data_dir=DIR
 Cost: 21 minutes on one core, for each of both decoders (twice what 1,680 steps
 took); with --config.precision=bfloat16 11 minutes on a CPU with AMX.
 Result (with the simulator and bfloat16, 3 seeds): judge accuracy 0.953 ± 0.001
-with whole trains, 0.945 ± 0.002 with counts, which were not tuned.
+with whole trains, 0.945 ± 0.002 with counts.
 """
 
 from experiments.configs import base
