@@ -3,6 +3,12 @@
 import numpy as np
 
 
+def _error(values: np.ndarray) -> float:
+  """Standard error of the mean; 0 for a single value."""
+  few = len(values) < 2
+  return 0.0 if few else float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
 def pooled(figures: dict[str, dict]) -> dict[str, tuple[float, float, int]]:
   """Kind and view -> share judged right, its standard error, seeds.
 
@@ -16,8 +22,7 @@ def pooled(figures: dict[str, dict]) -> dict[str, tuple[float, float, int]]:
   result = {}
   for name, values in groups.items():
     each = np.mean(values, axis=0)
-    error = np.std(each, ddof=1) / np.sqrt(len(each)) if len(each) > 1 else 0.0
-    result[name] = float(np.mean(each)), float(error), len(values)
+    result[name] = float(np.mean(each)), _error(each), len(values)
   return result
 
 
@@ -33,8 +38,7 @@ def paired(figures: dict[str, dict]) -> dict[str, tuple[float, float]]:
   for kind, views in groups.items():
     if {"full", "rate"} <= set(views):
       full, rate = (np.mean(views[view], axis=0) for view in ("full", "rate"))
-      error = np.std(full - rate, ddof=1) / np.sqrt(len(full))
-      result[kind] = float(np.mean(full - rate)), float(error)
+      result[kind] = float(np.mean(full - rate)), _error(full - rate)
   return result
 
 

@@ -76,6 +76,11 @@ def check(record: dict, config, path: pathlib.Path) -> None:
       )
 
 
+def _metric(summary) -> str:
+  """What a task is judged by."""
+  return "accuracy" if "accuracy" in summary else "judge_accuracy"
+
+
 def make(study: str, member, config, folder: pathlib.Path) -> dict:
   """What is kept of a finished run of a member, from its folder.
 
@@ -87,7 +92,7 @@ def make(study: str, member, config, folder: pathlib.Path) -> dict:
   rows = journal.read_rows(folder / "metrics.jsonl")
   if not rows:
     raise ValueError(f"{folder / 'metrics.jsonl'}: expected evaluations")
-  metric = "accuracy" if "accuracy" in summary else "judge_accuracy"
+  metric = _metric(summary)
   for place, found, names in (
     (path, summary, (metric, BITS)),
     (folder / "metrics.jsonl", rows[-1], (metric,)),
@@ -113,7 +118,7 @@ def _quoted(word: str) -> str:
 
 def in_words(found: dict) -> str:
   """The figures of a record that matter."""
-  metric = "accuracy" if "accuracy" in found["summary"] else "judge_accuracy"
+  metric = _metric(found["summary"])
   return (
     f"{metric.replace('_', ' ')} {found['summary'][metric]:.3f} (test),"
     f" {found['validation'][metric]:.3f} (validation),"

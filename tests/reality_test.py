@@ -93,6 +93,8 @@ def test_views_are_compared_on_the_same_recordings():
   }
   found = reality_report.paired(figures)
   assert found == {"real": pytest.approx((0.25, 0.25 / 3**0.5))}
+  one = {name: {"judged_right": {"by_recording": [0.5]}} for name in values}
+  assert reality_report.paired(one) == {"real": (0.0, 0.0)}
 
 
 def test_rates_are_the_encoders_however_many_at_once(run, monkeypatch):
