@@ -15,6 +15,7 @@ from timedecode import (
   encoder,
   estimation,
   estimators,
+  microbatches,
   neurons,
   online_final,
   parallel,
@@ -41,6 +42,9 @@ def layout(config) -> parallel.Layout:
   """Which devices share a batch; ValueError if they can't."""
   found = parallel.layout(config.parallel, config.num_devices or None)
   found.check(config.batch_size)
+  microbatches.check(
+    config.batch_size // len(found.devices), config.num_microbatches
+  )
   return found
 
 
@@ -120,6 +124,7 @@ class Built(NamedTuple):
     estimator: `estimation.Estimator`.
     init: ``(key) -> training.TrainState`` at step 0.
     precision: of large products in training steps, see `timedecode.precision`.
+    num_microbatches: of a batch, see `timedecode.microbatches`.
   """
 
   model: training.Model
@@ -128,6 +133,7 @@ class Built(NamedTuple):
   estimator: estimation.Estimator
   init: Callable[[jax.Array], training.TrainState]
   precision: str = "float32"
+  num_microbatches: int = 1
 
 
 def for_view(config, view: str):
@@ -170,7 +176,12 @@ def build(config, view: str) -> Built:
     build_prior(config), decoding.build_channel(config),
   )  # fmt: skip
   parts = model, ann, build_optimizer(config), build_estimator(config, model)
-  return Built(*parts, _make_init(config, *parts), config.precision)
+  return Built(
+    *parts,
+    _make_init(config, *parts),
+    config.precision,
+    config.num_microbatches,
+  )
 
 
 def _rule(config, name, learning_rate):

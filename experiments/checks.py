@@ -41,6 +41,7 @@ CHOICES = {
 SEEDS = 2**32 - 10  # The largest; a run's keys are of some numbers from it on.
 AT_LEAST = {
   "seed": 0, "num_devices": 0, "steps": 1, "batch_size": 1, "num_steps": 2,
+  "num_microbatches": 1,
   "num_samples": 1,
   "window": 1, "decoder_width": 0, "decoder_channels": 0,
   "eval_every": 1, "eval_samples": 1,
@@ -121,6 +122,7 @@ def _check_combinations(config):
       f"config.batch_size: expected a multiple of num_devices = {parts}, got"
       f" {config.batch_size}"
     )
+  _check_microbatches(config, parts)
   choices = config.encoder
   if choices.event_driven and (choices.kind, bool(choices.hidden)) != (
     "dense", True,
@@ -148,6 +150,24 @@ def _check_combinations(config):
     raise ValueError(
       "config.channel_flip: expected 0 with online_chunk, got"
       f" {config.channel_flip}"
+    )
+
+
+def _check_microbatches(config, num_devices):
+  size = config.batch_size // num_devices
+  if size % config.num_microbatches:
+    raise ValueError(
+      f"config.num_microbatches: expected a divisor of the {size} examples of a"
+      f" device, got {config.num_microbatches}"
+    )
+  whole = config.estimator == "published" or (
+    config.estimator == "score_function" and config.baseline == "batch"
+  )
+  if whole and config.num_microbatches > 1:
+    raise ValueError(
+      "config.num_microbatches: expected 1 where examples of a batch depend on"
+      " each other (estimator 'published', baseline 'batch'), got"
+      f" {config.num_microbatches}"
     )
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from experiments import checkpoints, files, inputs, interruptions, progress
-from timedecode import diagnostics, parallel
+from timedecode import finite, parallel
 from timedecode.datasets import sources
 
 
@@ -18,7 +18,7 @@ class NonFiniteLossError(RuntimeError):
 
 _METRICS = 2**28  # Bytes of a file of them.
 SKIPS = 50  # In a row, after which skipping does not help.
-_all_finite = jax.jit(diagnostics.all_finite)
+_all_finite = jax.jit(finite.all_finite)
 
 
 def _stop(step, told, rows, folder):

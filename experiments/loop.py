@@ -16,7 +16,7 @@ from experiments import (
   progress,
   scoring,
 )
-from timedecode import parallel, precision, training
+from timedecode import finite, parallel, precision, training
 from timedecode.datasets import feed
 
 
@@ -30,10 +30,14 @@ def pure_step(source, built, axis_name=None, skip=False):
     skip: whether a step that is not finite is passed over.
   """
   train_step = training.make_train_step(
-    built.model, built.estimator, built.optimizer, axis_name
+    built.model,
+    built.estimator,
+    built.optimizer,
+    axis_name,
+    built.num_microbatches,
   )
   if skip:
-    train_step = training.skip_non_finite(train_step)
+    train_step = finite.skip_steps(train_step)
 
   def step(state, rows, key, diagnose):
     step_key = jax.random.fold_in(key, state.step)

@@ -493,7 +493,7 @@ OPTIONS = [
   {"channel_flip": 0.2, "estimator": "disarm", "num_samples": 2},
   {"data__target": "label", "channel_flip": 0.1},
   {"view": "first_spike", "encoder__surrogate": "arctan", "view_scale": 2.0},
-  {"encoder__hidden": ()},
+  {"encoder__hidden": (), "num_microbatches": 2},
   {"encoder__kind": "convolutional", "encoder__hidden": (2,)},
   {"encoder__gain": "published", "encoder__lateral": True},
   {"optimizer__name": "sgd", "optimizer__max_norm": 0.0,
@@ -683,6 +683,27 @@ BAD = [
   (
     {"online_chunk": 64, "credit": "local", "channel_flip": 0.1},
     "config.channel_flip: expected 0 with online_chunk",
+  ),
+  (
+    {"batch_size": 6, "num_microbatches": 4},
+    "config.num_microbatches: expected a divisor of the 6 examples of a dev",
+  ),
+  ({"num_microbatches": 0}, "config.num_microbatches: expected >= 1, got 0"),
+  (
+    {
+      "estimator": "score_function",
+      "baseline": "batch",
+      "num_microbatches": 2,
+    },
+    "config.num_microbatches: expected 1 where examples of a batch depend",
+  ),
+  (
+    {
+      "estimator": "published",
+      "information": "sampled",
+      "num_microbatches": 2,
+    },
+    "config.num_microbatches: expected 1 where examples of a batch depend",
   ),
   ({"view_scale": -1.0}, "config.view_scale: expected >= 0, got -1.0"),
   ({"decoder_channels": -1}, "config.decoder_channels: expected >= 0, got -1"),

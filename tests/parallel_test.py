@@ -53,7 +53,9 @@ RULES = {
     "optimizer.name": "sgd",
   },
   "events": {"encoder.event_driven": True},
-  "streamed, clipped": {"data.device_bytes": 0, "optimizer.max_norm": 0.5},
+  "streamed, clipped, in parts": {
+    "data.device_bytes": 0, "optimizer.max_norm": 0.5, "num_microbatches": 2
+  },
   "bfloat16": {
     "precision": "bfloat16", "optimizer.name": "sgd",
     "optimizer.learning_rate": 0.02,

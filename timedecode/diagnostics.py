@@ -1,12 +1,10 @@
 """The state of spiking layers: rates, silent neurons, gradients."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-
-from timedecode import collectives
 
 SATURATED_RATE = 0.45
 
@@ -32,49 +30,71 @@ class Diagnostics(NamedTuple):
   gradient_norms: jax.Array
 
 
-def measure(layers, sample, gradients, axis_name=None) -> Diagnostics:
-  """The diagnostics of a batch.
+class Activity(NamedTuple):
+  """What hidden layers do, per layer: means over examples, steps.
+
+  Attributes:
+    rates: spikes per step of every neuron.
+    active_share: of potentials, as in `Diagnostics`; NaN where a layer has no
+      surrogate derivative.
+  """
+
+  rates: tuple[jax.Array, ...]
+  active_share: tuple[jax.Array, ...]
+
+
+def activity(layers, sample, asked: jax.Array | bool = True) -> Activity:
+  """The activity in a batch.
 
   Args:
     layers: the encoder's hidden layers.
-    sample: `encoder.Sample` with the batch on axis 1.
-    gradients: `training.ModelParams`, of the whole batch.
-    axis_name: of the devices that share the batch.
+    sample: `encoder.Sample` with the batch on axis 1; where it has no hidden
+      spikes, as under `remat_every`, all is NaN.
+    asked: whether it is wanted; zeros if not.
   """
-  rates, silent, saturated, active = [], [], [], []
-  if not sample.hidden:  # Not kept under `remat_every`.
-    rates = silent = saturated = active = [jnp.full((), jnp.nan)] * len(layers)
-    layers = ()
-  for layer, spikes, potential in zip(
-    layers, sample.hidden, sample.potentials, strict=True
-  ):
-    per_neuron = collectives.mean(jnp.mean(spikes, axis=(0, 1)), axis_name)
-    rates.append(jnp.mean(per_neuron))
-    silent.append(jnp.mean(per_neuron == 0))
-    saturated.append(jnp.mean(per_neuron > SATURATED_RATE))
+
+  def share(layer, potential):
     if layer.derivative is None:
-      active.append(jnp.full((), jnp.nan))
-    else:
-      peak = layer.derivative(jnp.zeros(()))
-      share = jnp.mean(layer.derivative(potential) > 0.01 * peak)
-      active.append(collectives.mean(share, axis_name))
+      return jnp.full((), jnp.nan)
+    peak = layer.derivative(jnp.zeros(()))
+    return jnp.mean(layer.derivative(potential) > 0.01 * peak)
+
+  def found():
+    rates = tuple(jnp.mean(spikes, axis=(0, 1)) for spikes in sample.hidden)
+    return Activity(rates, tuple(map(share, layers, sample.potentials)))
+
+  if not sample.hidden:
+    unknown = (jnp.full((), jnp.nan),) * len(layers)
+    return Activity(unknown, unknown)
+  zeros = lambda: jax.tree.map(
+    lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(found)
+  )
+  return jax.lax.cond(asked, found, zeros)
+
+
+def measure(activity: Activity, gradients) -> Diagnostics:
+  """The diagnostics of a batch.
+
+  Args:
+    activity: of the whole batch.
+    gradients: `training.ModelParams`, of the whole batch.
+  """
+  share = lambda chosen, rates: jnp.mean(
+    jnp.where(jnp.isnan(rates), jnp.nan, chosen)
+  )
+  rates = [jnp.mean(rates) for rates in activity.rates]
+  silent = [share(rates == 0, rates) for rates in activity.rates]
+  saturated = [share(rates > SATURATED_RATE, rates) for rates in activity.rates]
   norms = [optax.tree.norm(g) for g in gradients.encoder.hidden]
   norms += [optax.tree.norm(gradients.encoder.readout)]
   norms += [optax.tree.norm(gradients.decoder)]
   stack = lambda values: jnp.stack(values) if values else jnp.zeros((0,))
-  return Diagnostics(*map(stack, (rates, silent, saturated, active, norms)))
+  return Diagnostics(
+    *map(stack, (rates, silent, saturated, activity.active_share, norms))
+  )
 
 
 def none(num_layers: int) -> Diagnostics:
   """NaN in the place of diagnostics that were not asked for."""
   nothing = jnp.full((num_layers,), jnp.nan)
   return Diagnostics(*[nothing] * 4, jnp.full((num_layers + 2,), jnp.nan))
-
-
-def all_finite(tree: Any) -> jax.Array:
-  """Whether no number in a tree of arrays is infinite or none, a boolean."""
-  good = jnp.array(True)
-  for leaf in jax.tree.leaves(tree):
-    if jnp.issubdtype(leaf.dtype, jnp.inexact):
-      good &= jnp.isfinite(leaf).all()
-  return good

@@ -7,6 +7,7 @@ and one key per example, so that a result does not depend on where an example
 is computed.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from timedecode import bottleneck, collectives, estimation, priors
+from timedecode import bottleneck, collectives, estimation, microbatches, priors
 from timedecode import diagnostics as diagnostics_lib
 from timedecode import encoder as encoder_lib
 
@@ -130,6 +131,7 @@ def make_train_step(
   estimator: estimation.Estimator,
   optimizer: optax.GradientTransformation,
   axis_name: str | None = None,
+  num_microbatches: int = 1,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
   """Builds ``train_step(state, inputs, targets, keys, diagnose=False)``.
 
@@ -140,6 +142,9 @@ def make_train_step(
     axis_name: of the devices that share the batch, inside `jax.pmap` or
       `jax.shard_map`; B is then a device's part. Give it to an estimator that
       takes means over examples as well.
+    num_microbatches: parts that the batch is gone through in, see
+      `microbatches`; an estimator sees one at a time, always from the same
+      state.
 
   Returns:
     A pure function of `TrainState`, inputs [T, B, ...], targets [B, ...],
@@ -147,56 +152,41 @@ def make_train_step(
     cost a few passes over the hidden spikes. It returns the next state and
     `Metrics`.
   """
-  num_layers = len(model.encoder.layers)
+  layers = model.encoder.layers
 
-  def train_step(state, inputs, targets, keys, diagnose=False):
+  def learn(state, diagnose, inputs, targets, keys):
+    """What a part says; but for the second all are means over its examples."""
     targets, keys = model.with_noise(targets, keys)
     gradients, remembered, losses, sample = estimator.estimate(
       model, state.params, state.estimator, inputs, targets, keys
     )
-    gradients = collectives.mean(gradients, axis_name)
+    activity = diagnostics_lib.activity(layers, sample, diagnose)
+    losses = jax.tree.map(jnp.mean, losses)
+    rate = jnp.mean(sample.spikes)
+    return (gradients, losses, rate, activity), remembered
+
+  def train_step(state, inputs, targets, keys, diagnose=False):
+    means, remembered = microbatches.mean(
+      functools.partial(learn, state, diagnose), num_microbatches,
+      inputs, targets, keys,
+    )  # fmt: skip
+    means = collectives.mean(means, axis_name)
+    gradients, losses, rate, activity = means
     updates, optimizer_state = optimizer.update(
       gradients, state.optimizer, state.params
     )
     diagnostics = jax.lax.cond(
       diagnose,
-      lambda: diagnostics_lib.measure(
-        model.encoder.layers, sample, gradients, axis_name
-      ),
-      lambda: diagnostics_lib.none(num_layers),
+      lambda: diagnostics_lib.measure(activity, gradients),
+      lambda: diagnostics_lib.none(len(layers)),
     )
-    losses = collectives.mean(jax.tree.map(jnp.mean, losses), axis_name)
-    rate = collectives.mean(jnp.mean(sample.spikes), axis_name)
-    num_cells = sample.spikes.shape[0] * sample.spikes.shape[2]
+    num_cells = len(inputs) * model.encoder.num_readout
     params = optax.apply_updates(state.params, updates)
     metrics = Metrics(*losses, rate * num_cells, rate, diagnostics)
     after = TrainState(state.step + 1, params, optimizer_state, remembered)
     return after, metrics
 
   return train_step
-
-
-def skip_non_finite(train_step: Callable) -> Callable:
-  """The step, which counts but changes nothing where its end is not finite.
-
-  Args:
-    train_step: ``(state, ...) -> (state, Metrics)``.
-
-  Returns:
-    The same; where the loss or anything in the new state is infinite or not a
-    number, all of the state but its step is as before, and the loss of the
-    metrics is NaN.
-  """
-
-  def step(state, *others):
-    after, metrics = train_step(state, *others)
-    good = jnp.isfinite(metrics.loss)
-    good &= diagnostics_lib.all_finite(after)
-    kept = jax.tree.map(lambda a, b: jnp.where(good, a, b), after, state)
-    loss = jnp.where(good, metrics.loss, jnp.nan)
-    return kept._replace(step=after.step), metrics._replace(loss=loss)
-
-  return step
 
 
 class Evaluation(NamedTuple):
