@@ -66,7 +66,7 @@ def _classifier(letter, variant):
   state = weights, jax.eval_shape(jax_programs.OPTIMISER.init, weights)
   inputs = shape((steps, batch, workload.widths[0]), np.float32)
   targets = shape((batch,), np.int32)
-  return jax.jit(step, donate_argnums=0), (state, inputs, targets)
+  return jax.jit(step, donate_argnums=0), (state, (inputs, targets))
 
 
 def _configured(config):

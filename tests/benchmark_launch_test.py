@@ -20,7 +20,8 @@ def test_our_contestants_from_end_to_end(tmp_path):
   path = tmp_path / "results" / "found.json"
   told = binaries.run(
     "benchmark", "--workloads=a,b,d,e,f",
-    "--contestants=timedecode/fused,timedecode/recomputed,machine/copy",
+    "--contestants=timedecode/fused,timedecode/recomputed,machine/copy,"
+    "timedecode/events+parts4,timedecode/events+parts4+pmap",
     f"--output={path}", *TINY,
   )  # fmt: skip
   assert told.returncode == 0, told.stderr
@@ -34,6 +35,8 @@ def test_our_contestants_from_end_to_end(tmp_path):
   for size in found["workloads"]:
     names = [(row["contestant"], row["variant"]) for row in size["rows"]]
     ours = ["fused"] + ["recomputed"] * (size["letter"] == "b")
+    if size["kind"] == "training":
+      ours[1:1] = ["events+parts4", "events+parts4+pmap"]
     wanted = [("timedecode", name) for name in ours] + [("machine", "copy")]
     assert names == wanted
     for row in size["rows"]:
@@ -220,12 +223,23 @@ def test_a_table_says_that_rows_were_timed_alone():
   assert said not in table.markdown(table.summarise(size, [together], "cpu"))
 
 
+def test_cores_as_devices_share_a_batch(monkeypatch):
+  spec = {
+    "variant": "events+parts4+pmap",
+    "workload": workloads.named("b", 0)[0],
+  }
+  monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)))
+  assert launch.cpu_devices(spec) == 4  # Of 12 cores, 32 examples.
+  assert launch.cpu_devices(spec | {"variant": "events"}) == 1
+
+
 def test_a_long_train_in_a_tenth_of_the_memory():
   """Temporary memory of the compiled steps of (b), which are not run."""
   size = workloads.named("b", False)[0]
   given, module = workloads.arrays(size), contestants.module("timedecode")
-  scan, fused, recomputed = (
+  scan, fused, recomputed, parts = (
     module.build(size, given, variant, "cpu").compiled_bytes
-    for variant in ("scan", "fused", "recomputed")
+    for variant in ("scan", "fused", "recomputed", "events+parts16")
   )
   assert 0 < recomputed <= scan / 10 and recomputed <= fused / 8
+  assert 0 < parts <= scan / 10 and parts <= fused / 8

@@ -1,5 +1,6 @@
 """Freed memory stays in the process: later arrays cost no page faults."""
 
+import pathlib
 import platform
 import resource
 
@@ -21,3 +22,15 @@ def test_freed_pages_are_reused():
   again = min(faults() for _ in range(3))
   # 16,384 pages when mapped afresh; other threads have some of their own.
   assert again < 1600 or not supported
+
+
+def test_freed_pages_can_be_given_back():
+  supported = platform.libc_ver()[0] == "glibc"
+
+  def resident():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+
+  np.ones(2**24, np.float32)  # 16,384 pages that stay.
+  before = resident() if supported else 0
+  assert memory.release() == supported
+  assert not supported or before - resident() > 15_000

@@ -9,6 +9,7 @@ with its reason.
 
 import itertools
 import json
+import math
 import os
 import pathlib
 import queue
@@ -26,6 +27,14 @@ ALONE_BYTES = 2**28
 PROCESS_BYTES = 400e6  # Of a contestant before it makes anything, about.
 
 
+def cpu_devices(spec: dict) -> int:
+  """Of JAX: cores that share a batch evenly, or one."""
+  if not spec["variant"].endswith("+pmap"):
+    return 1
+  cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else None
+  return math.gcd(spec["workload"].batch, cores or os.cpu_count())
+
+
 class Worker:
   """A process that takes part: started, then ready, then asked in turns."""
 
@@ -40,6 +49,7 @@ class Worker:
     env = dict(os.environ, PYTHONPATH=path, PYTHONUNBUFFERED="1")
     env["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     env["JAX_PLATFORMS"] = spec["device"]
+    env["JAX_NUM_CPU_DEVICES"] = str(cpu_devices(spec))
     env["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # Building counts.
     env["TORCHINDUCTOR_COMPILE_THREADS"] = "4"  # There are many of us.
     env["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"

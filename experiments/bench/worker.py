@@ -19,6 +19,7 @@ import time
 
 import numpy as np
 
+from experiments import memory
 from experiments.bench import contestants, reference, workloads
 
 # Of the largest value, and of the angle: float32 against float64.
@@ -73,7 +74,10 @@ def check(module, workload, variant: str, device: str) -> float:
 
 
 def _resident(now: bool = False) -> int | None:
-  """Resident memory, bytes: its peak since it was forgotten, or now."""
+  """Resident memory, bytes: its peak since it was forgotten, or now.
+
+  See `memory.release` for what is freed and still resident.
+  """
   name = "VmRSS:" if now else "VmHWM:"
   try:
     status = pathlib.Path("/proc/self/status").read_text()
@@ -86,7 +90,11 @@ def _resident(now: bool = False) -> int | None:
 
 
 def _forget_peak() -> None:
-  """From here on the peak counts anew, where the system can do so."""
+  """From here on the peak counts anew, where the system can do so.
+
+  Of what is in use: memory that is free, as compilers leave it, is given back.
+  """
+  memory.release()
   try:
     pathlib.Path("/proc/self/clear_refs").write_text("5")
   except OSError:
@@ -135,13 +143,14 @@ def _set_precision(name: str) -> None:
 def build(module, workload, spec: dict):
   """The program at its size, warm, and what is to be told of it."""
   _set_precision(spec["precision"])
+  memory.release()
   before = _resident(now=True)
   given = workloads.arrays(workload)
   start = time.perf_counter()
   program = module.build(workload, given, spec["variant"], spec["device"])
   program.step()
   seconds = time.perf_counter() - start
-  _forget_peak()  # Of the compiler.
+  _forget_peak()
   for _ in range(2):
     program.step()
   packages = contestants.CONTESTANTS[spec["contestant"]].packages

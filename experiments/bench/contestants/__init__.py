@@ -8,6 +8,8 @@ runs it imports it. Parts of a variant's name of a library on PyTorch:
   compiled  `torch.compile` of the neuron's step
   chunks    `torch.compile` of 20 steps; all of them would take minutes
   graph     the whole training step as one CUDA graph
+
+Those of programs in JAX are in `jax_programs`.
 """
 
 import importlib
@@ -56,7 +58,9 @@ _TORCH_CPU = ("eager", "compiled", "chunks")
 _TORCH_CUDA = ("eager", "graph", "compiled+graph", "chunks", "chunks+graph")
 CONTESTANTS = {
   "timedecode": Contestant(
-    "timedecode_", ("jax",), ("scan", "fused", "events", "recomputed"),
+    "timedecode_", ("jax",),
+    ("scan", "fused", "events", "events+parts4", "events+parts16",
+     "events+parts4+pmap", "recomputed"),
     ("scan", "fused", "recomputed"),
   ),
   "snntorch": Contestant(
@@ -68,10 +72,12 @@ CONTESTANTS = {
     ("eager", "triton", "triton+graph", "chunks+graph"),
   ),
   "spyx": Contestant(
-    "spyx_", ("spyx", "flax", "jax"), ("run", "hoisted"), ("run", "hoisted")
+    "spyx_", ("spyx", "flax", "jax"), ("run", "hoisted", "hoisted+pmap"),
+    ("run", "hoisted"),
   ),
   "jaxpike": Contestant(
-    "jaxpike_", ("jaxpike", "jax"), ("unroll", "unroll-1", "checkpointed"),
+    "jaxpike_", ("jaxpike", "jax"),
+    ("unroll", "unroll-1", "unroll-1+pmap", "checkpointed"),
     ("unroll", "unroll-1", "checkpointed"),
   ),
   "machine": Contestant(
@@ -83,8 +89,10 @@ CONTESTANTS = {
 
 def takes_part(name: str, variant: str, workload: workloads.Workload) -> bool:
   """Whether a variant has anything to say about a workload."""
-  if variant in ("checkpointed", "recomputed"):
+  if variant in ("checkpointed", "recomputed", "events+parts16"):
     return workload.letter == "b"
+  if variant.endswith(("+parts4", "+pmap")):
+    return workload.kind == "training"
   if variant == "events":  # Only spikes can be added up.
     return workload.kind in ("training", "latency")
   if variant == "hoisted":  # The same as `run` without products.

@@ -2,8 +2,13 @@
 
 `run` takes a tree whose leaves are the weights in order (none for a layer
 alone) and a train [T, B, N]. The whole step is one compiled program, and what
-it replaces is donated.
+it replaces is donated. How a training step goes through its batch:
+
+  parts4  in four parts, one after the other (`timedecode.microbatches`)
+  pmap    each device of JAX has its part of it; on CPUs a core is a device
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +16,15 @@ import numpy as np
 import optax
 
 from experiments.bench import contestants, reference
-from timedecode import precision
+from timedecode import collectives, microbatches, parallel, precision
 
 LEARNING_RATE = 1e-3
 OPTIMISER = optax.adam(LEARNING_RATE)
 
 
-def build(workload, given, run, weights, gain=1.0) -> contestants.Program:
+def build(
+  workload, given, run, weights, gain=1.0, spread=()
+) -> contestants.Program:
   """The program of one contestant.
 
   Args:
@@ -26,43 +33,56 @@ def build(workload, given, run, weights, gain=1.0) -> contestants.Program:
     run: of the contestant.
     weights: its tree, in its own units.
     gain: its currents per ours.
+    spread: of the batch in training, see above.
   """
-  makers = {
-    "training": _training, "layer": _layer, "latency": _latency,
-    "dense": _dense,
-  }  # fmt: skip
+  if workload.kind == "training":
+    return _training(given, run, weights, spread)
+  makers = {"layer": _layer, "latency": _latency, "dense": _dense}
   return makers[workload.kind](given, run, weights, gain)
 
 
-def training_step(run):
-  """``step((weights, moments), inputs, targets) -> (state, loss)``."""
+def training_step(run, parts=1, axis_name=None):
+  """``step((weights, moments), (inputs, targets)) -> (state, loss)``."""
 
   def loss(weights, inputs, targets):
     counts = jnp.sum(run(weights, inputs), axis=0)
     losses = optax.softmax_cross_entropy_with_integer_labels(counts, targets)
     return jnp.mean(losses)
 
-  def step(state, inputs, targets):
+  def step(state, batch):
     weights, moments = state
-    value, gradients = jax.value_and_grad(loss)(weights, inputs, targets)
+    one = lambda *part: jax.value_and_grad(loss)(weights, *part)
+    found = microbatches.mean(one, parts, *batch)
+    value, gradients = collectives.mean(found, axis_name)
     updates, moments = OPTIMISER.update(gradients, moments, weights)
     return (optax.apply_updates(weights, updates), moments), value
 
   return step
 
 
-def _training(given, run, weights, gain):
-  del gain
-  inputs, targets = jnp.asarray(given.inputs), jnp.asarray(given.targets)
+def _batch(layout, inputs, targets):
+  """Each device's examples, there, as the compiled step takes them."""
+  split = inputs.reshape(len(inputs), len(layout.devices), -1, inputs.shape[2])
+  inputs = split.swapaxes(0, 1).reshape(-1, *split.shape[2:])
+  keep = layout.compile_split(lambda batch: batch, (True,))
+  return keep(layout.place((inputs, targets)))
+
+
+def _training(given, run, weights, spread):
+  layout = parallel.layout("pmap" if "pmap" in spread else "none")
+  batch = _batch(layout, given.inputs, given.targets)
+  asked = [int(n.removeprefix("parts")) for n in spread if n != "pmap"]
+  size = len(given.targets) // len(layout.devices)
+  parts = math.gcd(size, *asked) if asked else 1
   # A copy: the step takes its arguments' memory.
   weights = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), weights)
-  state = [(weights, OPTIMISER.init(weights)), None]
-  step = precision.in_precision(contestants.PRODUCTS, training_step(run))
-  compiled = jax.jit(step, donate_argnums=0)
-  compiled = compiled.lower(state[0], inputs, targets).compile()
+  state = [layout.replicate((weights, OPTIMISER.init(weights))), None]
+  step = training_step(run, parts, layout.axis_name)
+  step = precision.in_precision(contestants.PRODUCTS, step)
+  compiled = layout.compile(step, 0).lower(state[0], batch).compile()
 
   def once():
-    state[:] = jax.block_until_ready(compiled(state[0], inputs, targets))
+    state[:] = jax.block_until_ready(compiled(state[0], batch))
 
   def outcome():
     once()

@@ -29,6 +29,7 @@ def semantics(variant):
 def build(workload, given, variant, device):
   """The program of a variant."""
   del device
+  name, *spread = variant.split("+")
   neuron = jaxpike.LIF(
     tau=-1.0 / np.log(reference.DECAY),
     surrogate=jaxpike.FastSigmoid(reference.SCALE),
@@ -43,10 +44,10 @@ def build(workload, given, variant, device):
     for dense, matrix in zip(denses, weights, strict=True):
       layers += [eqx.tree_at(lambda d: d.weight, dense, matrix), neuron]
     net = jaxpike.Sequential(*(layers or [neuron]))
-    if variant == "checkpointed":
+    if name == "checkpointed":
       return jaxpike.unroll_checkpointed(net, train)[0]
-    turn = 1 if variant == "unroll-1" else None
+    turn = 1 if name == "unroll-1" else None
     return jaxpike.unroll(net, train, scan_unroll=turn)[0]
 
   weights = [jnp.asarray(_GAIN * matrix.T) for matrix in given.weights]
-  return jax_programs.build(workload, given, run, weights, _GAIN)
+  return jax_programs.build(workload, given, run, weights, _GAIN, spread)

@@ -100,7 +100,8 @@ RUNS = {
 def build(workload, given, variant, device):
   """The program of a variant."""
   del device
-  run = RUNS[variant]
+  name, *spread = variant.split("+")
+  run = RUNS[name]
   outputs_first = semantics(variant).outputs_first
   weights = [jnp.asarray(m.T if outputs_first else m) for m in given.weights]
-  return jax_programs.build(workload, given, run, weights)
+  return jax_programs.build(workload, given, run, weights, spread=spread)
