@@ -43,7 +43,7 @@ def layout(config) -> parallel.Layout:
   found = parallel.layout(config.parallel, config.num_devices or None)
   found.check(config.batch_size)
   microbatches.check(
-    config.batch_size // len(found.devices), config.num_microbatches
+    config.num_microbatches, config.batch_size // len(found.devices)
   )
   return found
 
@@ -175,7 +175,9 @@ def build(config, view: str) -> Built:
     snn, ann.apply, decoding.build_view(config, view), losses,
     build_prior(config), decoding.build_channel(config),
   )  # fmt: skip
-  parts = model, ann, build_optimizer(config), build_estimator(config, model)
+  rule = build_estimator(config, model)
+  estimation.check_divisible(rule, config.num_microbatches)
+  parts = model, ann, build_optimizer(config), rule
   return Built(
     *parts,
     _make_init(config, *parts),

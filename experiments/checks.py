@@ -9,6 +9,7 @@ from timedecode import (
   channel,
   credit,
   estimators,
+  microbatches,
   parallel,
   precision,
   priors,
@@ -122,7 +123,7 @@ def _check_combinations(config):
       f"config.batch_size: expected a multiple of num_devices = {parts}, got"
       f" {config.batch_size}"
     )
-  _check_microbatches(config, parts)
+  microbatches.check(config.num_microbatches, config.batch_size // parts)
   choices = config.encoder
   if choices.event_driven and (choices.kind, bool(choices.hidden)) != (
     "dense", True,
@@ -150,24 +151,6 @@ def _check_combinations(config):
     raise ValueError(
       "config.channel_flip: expected 0 with online_chunk, got"
       f" {config.channel_flip}"
-    )
-
-
-def _check_microbatches(config, num_devices):
-  size = config.batch_size // num_devices
-  if size % config.num_microbatches:
-    raise ValueError(
-      f"config.num_microbatches: expected a divisor of the {size} examples of a"
-      f" device, got {config.num_microbatches}"
-    )
-  whole = config.estimator == "published" or (
-    config.estimator == "score_function" and config.baseline == "batch"
-  )
-  if whole and config.num_microbatches > 1:
-    raise ValueError(
-      "config.num_microbatches: expected 1 where examples of a batch depend on"
-      " each other (estimator 'published', baseline 'batch'), got"
-      f" {config.num_microbatches}"
     )
 
 

@@ -16,7 +16,7 @@ OF_A_MACHINE = (
   "data.data_dir", "data.download", "data.tfds_dir", "data.device_bytes",
   "checkpoint_seconds",
 )  # fmt: skip
-ELSEWHERE = (*OF_A_MACHINE, "parallel", "num_devices")
+ELSEWHERE = (*OF_A_MACHINE, "parallel", "num_devices", "num_microbatches")
 PACKAGES = ("timedecode", "jax", "jaxlib", "flax", "optax", "numpy")
 
 

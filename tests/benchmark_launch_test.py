@@ -11,6 +11,7 @@ import pytest
 
 from experiments.bench import contestants, launch, reference, table, workloads
 
+CORES = len(os.sched_getaffinity(0))
 TINY = [
   "--scale=tiny", "--device=cpu", "--rounds=2", "--steps=2",
 ]  # fmt: skip
@@ -21,7 +22,8 @@ def test_our_contestants_from_end_to_end(tmp_path):
   told = binaries.run(
     "benchmark", "--workloads=a,b,d,e,f",
     "--contestants=timedecode/fused,timedecode/recomputed,machine/copy,"
-    "timedecode/events+parts4,timedecode/events+parts4+pmap",
+    "timedecode/events+pmap,timedecode/events+parts4,"
+    "timedecode/events+parts4+pmap",
     f"--output={path}", *TINY,
   )  # fmt: skip
   assert told.returncode == 0, told.stderr
@@ -29,19 +31,28 @@ def test_our_contestants_from_end_to_end(tmp_path):
   assert found["device"] == "cpu" and found["machine"]["cores"] >= 1
   labels = [size["label"] for size in found["workloads"]]
   assert labels == [
-    "a: T 20, B 4, 40-24-7", "b: T 20, B 4, 40-24-7", "d: T 20, B 4, 24",
-    "e: T 20, B 1, 40-24-7", "f: T 20, B 4, 40-24",
+    "a: T 20, B 8, 40-24-7", "b: T 20, B 8, 40-24-7", "d: T 20, B 8, 24",
+    "e: T 20, B 1, 40-24-7", "f: T 20, B 8, 40-24",
   ]  # fmt: skip
   for size in found["workloads"]:
     names = [(row["contestant"], row["variant"]) for row in size["rows"]]
     ours = ["fused"] + ["recomputed"] * (size["letter"] == "b")
     if size["kind"] == "training":
-      ours[1:1] = ["events+parts4", "events+parts4+pmap"]
+      spread = ["+pmap", "+parts4", "+parts4+pmap"]
+      ours[1:1] = [
+        f"events{how}" for how in spread if CORES > 1 or "pmap" not in how
+      ]
     wanted = [("timedecode", name) for name in ours] + [("machine", "copy")]
     assert names == wanted
     for row in size["rows"]:
       assert len(row["ms"]) == 4 and min(row["ms"]) > 0
       assert row["error"] < 1e-3 and row["versions"]["jax"]
+      spread = row["variant"].endswith("+pmap")
+      cores = range(2, CORES + 1)
+      parts = 4 if "parts4" in row["variant"] else 1
+      assert row["devices"] == (
+        max(n for n in cores if 8 % (n * parts) == 0) if spread else 1
+      )
     assert min(row.get("per_ours", 9.0) for row in size["rows"]) == 1.0
     assert "### " + size["label"] in told.stdout
   assert path.with_suffix(".png").stat().st_size > 5_000
@@ -223,14 +234,20 @@ def test_a_table_says_that_rows_were_timed_alone():
   assert said not in table.markdown(table.summarise(size, [together], "cpu"))
 
 
-def test_cores_as_devices_share_a_batch(monkeypatch):
-  spec = {
-    "variant": "events+parts4+pmap",
-    "workload": workloads.named("b", 0)[0],
-  }
-  monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)))
-  assert launch.cpu_devices(spec) == 4  # Of 12 cores, 32 examples.
-  assert launch.cpu_devices(spec | {"variant": "events"}) == 1
+@pytest.mark.parametrize("cores, batch, variant, count, there", [
+  (12, 32, "events+parts4+pmap", 8, True), (12, 32, "hoisted+pmap", 8, True),
+  (6, 128, "events+pmap", 4, True), (12, 32, "events+parts4", 1, True),
+  (2, 6, "events+parts4+pmap", 1, False), (1, 32, "events+pmap", 1, False),
+])  # fmt: skip
+def test_cores_as_devices_share_a_batch(
+  monkeypatch, cores, batch, variant, count, there
+):
+  """The most that do so evenly; what would be no sharing is not run."""
+  monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+  size = workloads.named("b", False, batch)[0]
+  assert launch.cpu_devices({"variant": variant, "workload": size}) == count
+  specs = launch.chosen(size, ["timedecode", "spyx"], "cpu", "float32")
+  assert (variant in [spec["variant"] for spec in specs]) == there
 
 
 def test_a_long_train_in_a_tenth_of_the_memory():

@@ -686,7 +686,7 @@ BAD = [
   ),
   (
     {"batch_size": 6, "num_microbatches": 4},
-    "config.num_microbatches: expected a divisor of the 6 examples of a dev",
+    "num_microbatches: expected a divisor of the 6 examples .* got 4",
   ),
   ({"num_microbatches": 0}, "config.num_microbatches: expected >= 1, got 0"),
   (
@@ -695,15 +695,16 @@ BAD = [
       "baseline": "batch",
       "num_microbatches": 2,
     },
-    "config.num_microbatches: expected 1 where examples of a batch depend",
+    "num_microbatches: expected 1 where examples of a batch need .*got 2",
   ),
   (
     {
       "estimator": "published",
       "information": "sampled",
+      "repairs": ("averaging", "reset"),
       "num_microbatches": 2,
     },
-    "config.num_microbatches: expected 1 where examples of a batch depend",
+    "num_microbatches: expected 1 where examples of a batch need .*got 2",
   ),
   ({"view_scale": -1.0}, "config.view_scale: expected >= 0, got -1.0"),
   ({"decoder_channels": -1}, "config.decoder_channels: expected >= 0, got -1"),

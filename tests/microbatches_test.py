@@ -7,16 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny
 
+from experiments import build, inputs, loop
 from timedecode import (
   bottleneck,
   encoder,
   estimators,
   microbatches,
   priors,
+  published,
   readout,
   training,
 )
+from timedecode.datasets import sources
 
 STEPS, BATCH, NUM_IN, NUM_OUT = 12, 6, 7, 3
 
@@ -31,26 +35,41 @@ def test_the_mean_of_parts_is_that_of_the_whole():
     numbers, keys = pair
     jax.debug.callback(lambda some: seen.append(some.tolist()), numbers)
     bits = jax.vmap(lambda key: jax.random.uniform(key))(keys)
-    told = jnp.mean(trains["x"], 1), jnp.mean(numbers * bits), jnp.int32(7)
-    return {"told": told}
+    others = jnp.uint32(2**32 - 5), jnp.array(True), jax.random.key(9)
+    return {
+      "told": (jnp.mean(trains["x"], 1), jnp.mean(numbers * bits)),
+      "others": others,
+    }
 
   found = jax.jit(functools.partial(microbatches.mean, one, 3))(
     {"x": jnp.asarray(inputs)}, (jnp.asarray(others), keys)
-  )["told"]
+  )
+  found, (number, boolean, key) = found["told"], found["others"]
   jax.effects_barrier()
   np.testing.assert_allclose(found[0], inputs.mean(1), rtol=1e-6)
   bits = np.array([jax.random.uniform(key) for key in keys])
   np.testing.assert_allclose(found[1], np.mean(others * bits), rtol=1e-6)
-  assert found[2] == 7 and found[2].dtype == jnp.int32
+  assert int(number) == 2**32 - 5 and number.dtype == jnp.uint32
+  assert boolean and boolean.dtype == bool
+  assert (
+    jax.random.key_data(key) == jax.random.key_data(jax.random.key(9))
+  ).all()
   # Part k has the examples k, k + 3.
   wanted = [others.astype(np.float32)[k::3].tolist() for k in range(3)]
   assert sorted(seen) == sorted(wanted)
 
 
 def test_parts_that_cannot_be():
-  for parts in (4, 0):
+  for parts in (4, 0, 2.0):
     with pytest.raises(ValueError, match=f"divisor of the 6 exam.*got {parts}"):
       microbatches.mean(lambda x: x, parts, jnp.ones((3, BATCH)))
+  model = _model()
+  for rule in (
+    estimators.score_function(1, "batch"),
+    published.published_rule(model.encoder, ("averaging", "reset")),
+  ):
+    with pytest.raises(ValueError, match="num_microbatches: expected 1 where"):
+      training.make_train_step(model, rule, optax.sgd(0.1), None, 2)
 
 
 def _model():
@@ -78,6 +97,7 @@ AVERAGE = functools.partial(
   estimators.score_function, baseline="moving_average"
 )
 RULES = estimators.ESTIMATORS | {
+  "published": lambda _: published.published_rule(_model().encoder),
   "moving average": AVERAGE,
   "schedule": functools.partial(
     estimators.relaxed, temperature=lambda step: 1.0 / (1.0 + step)
@@ -105,6 +125,25 @@ def test_a_step_in_parts_is_the_step(name):
   assert 0 < float(rate[0]) < 1
   moved = ends[0][0].params.decoder - _params(model).decoder
   assert float(jnp.max(jnp.abs(moved))) > 1e-3
+
+
+@pytest.mark.parametrize("parallel", ["none", "pmap"])
+def test_a_configuration_has_its_parts(parallel):
+  """The step of a run stores less where its configuration says so."""
+  sizes = []
+  for parts in (1, 8):
+    config = tiny.configuration(
+      batch_size=32, num_microbatches=parts, parallel=parallel, num_steps=40
+    )
+    source, layout = inputs.load(config), build.layout(config)
+    built = build.build(config, config.view)
+    state = layout.replicate(build.init_state(config, built))
+    step = loop.make_step(source, built, layout)
+    rows = sources.gather(source.rows("train"), slice(32))
+    key = layout.replicate(jax.random.key(0))
+    compiled = step.lower(state, layout.place(rows), key, False).compile()
+    sizes.append(compiled.memory_analysis().temp_size_in_bytes)
+  assert 0 < sizes[1] < sizes[0]
 
 
 def test_parts_take_the_memory_of_one():

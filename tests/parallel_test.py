@@ -53,9 +53,7 @@ RULES = {
     "optimizer.name": "sgd",
   },
   "events": {"encoder.event_driven": True},
-  "streamed, clipped, in parts": {
-    "data.device_bytes": 0, "optimizer.max_norm": 0.5, "num_microbatches": 2
-  },
+  "streamed, clipped": {"data.device_bytes": 0, "optimizer.max_norm": 0.5},
   "bfloat16": {
     "precision": "bfloat16", "optimizer.name": "sgd",
     "optimizer.learning_rate": 0.02,
@@ -70,11 +68,18 @@ LAYOUTS = {
 # Parts of one run: the first ends early, the second goes on in its folder.
 CONTINUED = {
   "whole": [{}],
-  "from 8 to 1": [{"parallel": "mesh", "until": 10}, {}],
+  "from 8 to 1": [{"parallel": "mesh", "until": 10}, {"num_microbatches": 8}],
   "from 1 to 8": [{"until": 10}, {"parallel": "pmap"}],
 }
 MORE = {  # Of the first rule.
   "2 pmap": {"parallel": "pmap", "num_devices": 2},
+  "4 parts": {"num_microbatches": 4},
+  "4 pmap, parts": {
+    "parallel": "pmap",
+    "num_devices": 4,
+    "num_microbatches": 2,
+  },
+  "8 mesh, parts": {"parallel": "mesh", "num_microbatches": 2},
   "8 pmap": {"parallel": "pmap"},
   "1 mesh": {"parallel": "mesh", "num_devices": 1},
 }

@@ -36,10 +36,13 @@ class Estimator(NamedTuple):
     init: ``(params) -> state``; () where nothing is remembered.
     estimate: ``(model, params, state, inputs [T, B, ...], targets [B, ...],
       keys [B]) -> Estimate``; `model` is a `training.Model`.
+    divisible: whether gradients and states of equal parts of a batch, from one
+      state, have those of the batch as their mean, see `microbatches`.
   """
 
   init: Callable[[Any], Any]
   estimate: Callable[..., Estimate]
+  divisible: bool = True
 
 
 def draw(model, params, inputs, target, uniforms, sampler):
@@ -77,7 +80,9 @@ def over_batch(function, inputs, *others):
   )(inputs, *others)
 
 
-def differentiated(batch_surrogate, init=lambda params: ()):
+def differentiated(
+  batch_surrogate, init=lambda params: (), divisible=True
+) -> Estimator:
   """An estimator from ``(model, params, state, inputs, targets, keys) ->
   (surrogate, (state, losses, sample))``, by its gradient."""
 
@@ -88,7 +93,7 @@ def differentiated(batch_surrogate, init=lambda params: ()):
     )(params)
     return Estimate(gradients, *aux)
 
-  return Estimator(init, estimate)
+  return Estimator(init, estimate, divisible)
 
 
 def leave_one_out(
@@ -98,6 +103,16 @@ def leave_one_out(
   count = collectives.total(values.shape[axis], axis_name)
   sums = collectives.total(jnp.sum(values, axis, keepdims=True), axis_name)
   return (sums - values) / (count - 1)
+
+
+def check_divisible(estimator: Estimator, num_microbatches: int) -> None:
+  """Raises ValueError for parts of a batch whose examples need each other."""
+  if num_microbatches != 1 and not estimator.divisible:
+    raise ValueError(
+      "num_microbatches: expected 1 where examples of a batch need each other"
+      " (the baseline 'batch', the published rule without all of averaging,"
+      f" reset and signal), got {num_microbatches}"
+    )
 
 
 def check_samples(

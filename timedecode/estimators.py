@@ -171,7 +171,7 @@ def score_function(
 
   average = baseline == "moving_average"
   if not average:
-    return estimation.differentiated(surrogate)
+    return estimation.differentiated(surrogate, divisible=baseline != "batch")
   return estimation.differentiated(surrogate, _no_average)
 
 

@@ -199,4 +199,6 @@ def published_rule(
       sample,
     )
 
-  return estimation.Estimator(init, estimate)
+  # Else an example's part in the step depends on the others'.
+  divisible = {"averaging", "reset", "signal"} <= set(repairs)
+  return estimation.Estimator(init, estimate, divisible)

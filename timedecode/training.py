@@ -126,6 +126,19 @@ def init_state(
   )
 
 
+def _learn(model, estimator, state, diagnose, inputs, targets, keys):
+  """What a part of a batch says: means over its examples, and what the
+  estimator remembers."""
+  targets, keys = model.with_noise(targets, keys)
+  gradients, remembered, losses, sample = estimator.estimate(
+    model, state.params, state.estimator, inputs, targets, keys
+  )
+  layers = model.encoder.layers
+  activity = diagnostics_lib.activity(layers, sample, diagnose)
+  losses = jax.tree.map(jnp.mean, losses)
+  return (gradients, losses, jnp.mean(sample.spikes), activity), remembered
+
+
 def make_train_step(
   model: Model,
   estimator: estimation.Estimator,
@@ -143,33 +156,25 @@ def make_train_step(
       `jax.shard_map`; B is then a device's part. Give it to an estimator that
       takes means over examples as well.
     num_microbatches: parts that the batch is gone through in, see
-      `microbatches`; an estimator sees one at a time, always from the same
-      state.
+      `microbatches`; a divisor of B, and 1 for estimators that are not
+      `divisible`.
 
   Returns:
     A pure function of `TrainState`, inputs [T, B, ...], targets [B, ...],
     keys [B] and a flag (a traced boolean) that asks for diagnostics, which
     cost a few passes over the hidden spikes. It returns the next state and
     `Metrics`.
-  """
-  layers = model.encoder.layers
 
-  def learn(state, diagnose, inputs, targets, keys):
-    """What a part says; but for the second all are means over its examples."""
-    targets, keys = model.with_noise(targets, keys)
-    gradients, remembered, losses, sample = estimator.estimate(
-      model, state.params, state.estimator, inputs, targets, keys
-    )
-    activity = diagnostics_lib.activity(layers, sample, diagnose)
-    losses = jax.tree.map(jnp.mean, losses)
-    rate = jnp.mean(sample.spikes)
-    return (gradients, losses, rate, activity), remembered
+  Raises:
+    ValueError: parts of an estimator that is not divisible.
+  """
+  estimation.check_divisible(estimator, num_microbatches)
 
   def train_step(state, inputs, targets, keys, diagnose=False):
+    learn = functools.partial(_learn, model, estimator, state, diagnose)
     means, remembered = microbatches.mean(
-      functools.partial(learn, state, diagnose), num_microbatches,
-      inputs, targets, keys,
-    )  # fmt: skip
+      learn, num_microbatches, inputs, targets, keys
+    )
     means = collectives.mean(means, axis_name)
     gradients, losses, rate, activity = means
     updates, optimizer_state = optimizer.update(
@@ -178,9 +183,10 @@ def make_train_step(
     diagnostics = jax.lax.cond(
       diagnose,
       lambda: diagnostics_lib.measure(activity, gradients),
-      lambda: diagnostics_lib.none(len(layers)),
+      lambda: diagnostics_lib.none(len(model.encoder.layers)),
     )
-    num_cells = len(inputs) * model.encoder.num_readout
+    num_steps = jax.tree.leaves(inputs)[0].shape[0]
+    num_cells = num_steps * model.encoder.num_readout
     params = optax.apply_updates(state.params, updates)
     metrics = Metrics(*losses, rate * num_cells, rate, diagnostics)
     after = TrainState(state.step + 1, params, optimizer_state, remembered)

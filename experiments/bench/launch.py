@@ -9,7 +9,6 @@ with its reason.
 
 import itertools
 import json
-import math
 import os
 import pathlib
 import queue
@@ -28,11 +27,14 @@ PROCESS_BYTES = 400e6  # Of a contestant before it makes anything, about.
 
 
 def cpu_devices(spec: dict) -> int:
-  """Of JAX: cores that share a batch evenly, or one."""
+  """Of JAX: the most cores that share a batch, in its parts, evenly."""
   if not spec["variant"].endswith("+pmap"):
     return 1
-  cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else None
-  return math.gcd(spec["workload"].batch, cores or os.cpu_count())
+  linux = sys.platform == "linux"
+  cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count()
+  parts, batch = contestants.parts(spec["variant"]), spec["workload"].batch
+  even = [n for n in range(1, cores + 1) if batch % (n * parts) == 0]
+  return max(even, default=1)
 
 
 class Worker:
@@ -173,11 +175,15 @@ def chosen(workload, names: list[str], device: str, precision: str):
   for name in names:
     entry = contestants.CONTESTANTS[name]
     for variant in entry.cuda if device == "cuda" else entry.cpu:
-      if contestants.takes_part(name, variant, workload):
-        specs.append({
-          "contestant": name, "variant": variant, "workload": workload,
-          "device": device, "precision": precision,
-        })  # fmt: skip
+      spec = {
+        "contestant": name, "variant": variant, "workload": workload,
+        "device": device, "precision": precision,
+      }  # fmt: skip
+      spread = variant.endswith("+pmap")  # Over one core it is none.
+      if contestants.takes_part(name, variant, workload) and (
+        not spread or cpu_devices(spec) > 1
+      ):
+        specs.append(spec)
   return specs
 
 

@@ -10,6 +10,7 @@ runs k steps and prints ``{"ms": [...]}``. It ends with its input, or with
 ``{"reason": "..."}``.
 """
 
+import gc
 import importlib.metadata
 import json
 import os
@@ -64,7 +65,8 @@ def compare(found: reference.Outcome, right: reference.Outcome) -> float:
 
 def check(module, workload, variant: str, device: str) -> float:
   """The error of a contestant on a workload in small; see `compare`."""
-  small = workloads.tiny(workload)
+  devices = int(os.environ.get("JAX_NUM_CPU_DEVICES", 1))
+  small = workloads.tiny(workload, contestants.parts(variant) * devices)
   given = workloads.arrays(small, seed=1)
   program = module.build(small, given, variant, device)
   if program.outcome is None:
@@ -94,6 +96,7 @@ def _forget_peak() -> None:
 
   Of what is in use: memory that is free, as compilers leave it, is given back.
   """
+  gc.collect()
   memory.release()
   try:
     pathlib.Path("/proc/self/clear_refs").write_text("5")
@@ -143,7 +146,7 @@ def _set_precision(name: str) -> None:
 def build(module, workload, spec: dict):
   """The program at its size, warm, and what is to be told of it."""
   _set_precision(spec["precision"])
-  memory.release()
+  _forget_peak()
   before = _resident(now=True)
   given = workloads.arrays(workload)
   start = time.perf_counter()
@@ -158,6 +161,7 @@ def build(module, workload, spec: dict):
     "build_seconds": seconds,
     "peak_bytes": _peak(spec["device"], packages, before),
     "compiled_bytes": program.compiled_bytes,
+    "devices": program.devices,
     "device_kind": _device_kind(spec["device"], packages),
     "versions": {name: importlib.metadata.version(name) for name in packages},
   }

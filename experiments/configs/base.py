@@ -17,10 +17,9 @@ def get_config() -> ConfigDict:
   config.seed = 0  # Integer >= 0: parameters, spikes and order of the data.
   config.steps = 2800  # Optimiser steps, >= 1.
   config.batch_size = 64  # Examples per step, >= 1.
-  config.num_microbatches = (
-    1  # Parts that a device goes through its examples in,
-  )
-  # one after the other: memory of one alone, the same result up to rounding.
+  config.num_microbatches = 1  # Parts that a device goes through its examples
+  # in, one after the other, >= 1, a divisor of their number: what a gradient
+  # stores is that of one. Results agree up to rounding. 1 for baseline batch.
   config.num_steps = 30  # T, time steps per example, >= 2.
   config.estimator = "straight_through"  # score_function, straight_through,
   # relaxed, arm, disarm, published.

@@ -9,7 +9,10 @@ runs it imports it. Parts of a variant's name of a library on PyTorch:
   chunks    `torch.compile` of 20 steps; all of them would take minutes
   graph     the whole training step as one CUDA graph
 
-Those of programs in JAX are in `jax_programs`.
+Of any library, on CPUs, how a training step goes through its batch:
+
+  parts4    in four parts, one after the other, whose gradients are added up
+  pmap      in JAX: each core is a device with its part of the batch
 """
 
 import importlib
@@ -43,24 +46,26 @@ class Program(NamedTuple):
     outcome: ``() -> reference.Outcome`` of one step from the start.
     compiled_bytes: temporary memory of a compiled program; None where no
       compiler tells.
+    devices: how many share the batch.
   """
 
   step: Callable[[], object]
   outcome: Callable[[], reference.Outcome] | None
   compiled_bytes: int | None = None
+  devices: int = 1
 
 
 # Sizes of the machine's square product and of its scaled sum.
 MACHINE = {"cpu": (2048, 2**25), "cuda": (8192, 2**28)}
 # Precision of products in steps; all else is float32 for all.
 PRODUCTS = "float32"
-_TORCH_CPU = ("eager", "compiled", "chunks")
+_TORCH_CPU = ("eager", "compiled", "chunks", "chunks+parts4")
 _TORCH_CUDA = ("eager", "graph", "compiled+graph", "chunks", "chunks+graph")
 CONTESTANTS = {
   "timedecode": Contestant(
     "timedecode_", ("jax",),
-    ("scan", "fused", "events", "events+parts4", "events+parts16",
-     "events+parts4+pmap", "recomputed"),
+    ("scan", "fused", "events", "events+pmap", "events+parts4",
+     "events+parts16", "events+parts4+pmap", "recomputed"),
     ("scan", "fused", "recomputed"),
   ),
   "snntorch": Contestant(
@@ -72,12 +77,14 @@ CONTESTANTS = {
     ("eager", "triton", "triton+graph", "chunks+graph"),
   ),
   "spyx": Contestant(
-    "spyx_", ("spyx", "flax", "jax"), ("run", "hoisted", "hoisted+pmap"),
+    "spyx_", ("spyx", "flax", "jax"),
+    ("run", "hoisted", "hoisted+pmap", "hoisted+parts4+pmap"),
     ("run", "hoisted"),
   ),
   "jaxpike": Contestant(
     "jaxpike_", ("jaxpike", "jax"),
-    ("unroll", "unroll-1", "unroll-1+pmap", "checkpointed"),
+    ("unroll", "unroll-1", "unroll-1+pmap", "unroll-1+parts4+pmap",
+     "checkpointed"),
     ("unroll", "unroll-1", "checkpointed"),
   ),
   "machine": Contestant(
@@ -87,12 +94,18 @@ CONTESTANTS = {
 }  # fmt: skip
 
 
+def parts(variant: str) -> int:
+  """Parts that a variant goes through a batch in."""
+  found = [n for n in variant.split("+") if n.startswith("parts")]
+  return int(found[0].removeprefix("parts")) if found else 1
+
+
 def takes_part(name: str, variant: str, workload: workloads.Workload) -> bool:
   """Whether a variant has anything to say about a workload."""
   if variant in ("checkpointed", "recomputed", "events+parts16"):
     return workload.letter == "b"
-  if variant.endswith(("+parts4", "+pmap")):
-    return workload.kind == "training"
+  if parts(variant) > 1 or variant.endswith("+pmap"):
+    return workload.kind == "training" and not workload.batch % parts(variant)
   if variant == "events":  # Only spikes can be added up.
     return workload.kind in ("training", "latency")
   if variant == "hoisted":  # The same as `run` without products.

@@ -2,13 +2,8 @@
 
 `run` takes a tree whose leaves are the weights in order (none for a layer
 alone) and a train [T, B, N]. The whole step is one compiled program, and what
-it replaces is donated. How a training step goes through its batch:
-
-  parts4  in four parts, one after the other (`timedecode.microbatches`)
-  pmap    each device of JAX has its part of it; on CPUs a core is a device
+it replaces is donated.
 """
-
-import math
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +18,7 @@ OPTIMISER = optax.adam(LEARNING_RATE)
 
 
 def build(
-  workload, given, run, weights, gain=1.0, spread=()
+  workload, given, run, weights, gain=1.0, variant=""
 ) -> contestants.Program:
   """The program of one contestant.
 
@@ -33,10 +28,10 @@ def build(
     run: of the contestant.
     weights: its tree, in its own units.
     gain: its currents per ours.
-    spread: of the batch in training, see above.
+    variant: how training goes through the batch, see `contestants`.
   """
   if workload.kind == "training":
-    return _training(given, run, weights, spread)
+    return _training(given, run, weights, variant)
   makers = {"layer": _layer, "latency": _latency, "dense": _dense}
   return makers[workload.kind](given, run, weights, gain)
 
@@ -68,16 +63,14 @@ def _batch(layout, inputs, targets):
   return keep(layout.place((inputs, targets)))
 
 
-def _training(given, run, weights, spread):
-  layout = parallel.layout("pmap" if "pmap" in spread else "none")
+def _training(given, run, weights, variant):
+  layout = parallel.layout("pmap" if variant.endswith("+pmap") else "none")
+  layout.check(len(given.targets))
   batch = _batch(layout, given.inputs, given.targets)
-  asked = [int(n.removeprefix("parts")) for n in spread if n != "pmap"]
-  size = len(given.targets) // len(layout.devices)
-  parts = math.gcd(size, *asked) if asked else 1
   # A copy: the step takes its arguments' memory.
   weights = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), weights)
   state = [layout.replicate((weights, OPTIMISER.init(weights))), None]
-  step = training_step(run, parts, layout.axis_name)
+  step = training_step(run, contestants.parts(variant), layout.axis_name)
   step = precision.in_precision(contestants.PRODUCTS, step)
   compiled = layout.compile(step, 0).lower(state[0], batch).compile()
 
@@ -90,7 +83,10 @@ def _training(given, run, weights, spread):
     gradients = [np.asarray(leaf) / 0.1 for leaf in first_moment]
     return reference.Outcome(float(state[1]), tuple(gradients))
 
-  return contestants.Program(once, outcome, _temporary(compiled))
+  return contestants.Program(
+    once, outcome, _temporary(compiled, len(layout.devices)),
+    len(layout.devices),
+  )  # fmt: skip
 
 
 def _layer(given, run, weights, gain):
@@ -146,6 +142,8 @@ def _latency(given, run, weights, gain):
   return contestants.Program(once, outcome, _temporary(compiled))
 
 
-def _temporary(compiled):
+def _temporary(compiled, devices=1):
+  """Of all devices together."""
   analysis = compiled.memory_analysis()
-  return None if analysis is None else int(analysis.temp_size_in_bytes)
+  size = None if analysis is None else analysis.temp_size_in_bytes
+  return None if size is None else devices * int(size)

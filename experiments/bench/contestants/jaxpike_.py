@@ -29,7 +29,7 @@ def semantics(variant):
 def build(workload, given, variant, device):
   """The program of a variant."""
   del device
-  name, *spread = variant.split("+")
+  name = variant.split("+")[0]
   neuron = jaxpike.LIF(
     tau=-1.0 / np.log(reference.DECAY),
     surrogate=jaxpike.FastSigmoid(reference.SCALE),
@@ -50,4 +50,4 @@ def build(workload, given, variant, device):
     return jaxpike.unroll(net, train, scan_unroll=turn)[0]
 
   weights = [jnp.asarray(_GAIN * matrix.T) for matrix in given.weights]
-  return jax_programs.build(workload, given, run, weights, _GAIN, spread)
+  return jax_programs.build(workload, given, run, weights, _GAIN, variant)

@@ -32,7 +32,6 @@ def _lif(width):
 def build(workload, given, variant, device):
   """The program of a variant."""
   del device
-  name, *spread = variant.split("+")
   layers = []
   for matrix in given.weights:
     dense = nnx.Linear(*matrix.shape, use_bias=False, rngs=nnx.Rngs(0))
@@ -44,7 +43,7 @@ def build(workload, given, variant, device):
 
   def run(kernels, train):
     model = nnx.merge(graph, kernels, rest)
-    if name == "run":
+    if variant == "run":
       return spyx.nn.run(model, train)[0]
     for layer in model.layers:
       if isinstance(layer, spyx.nn.LIF):
@@ -53,4 +52,4 @@ def build(workload, given, variant, device):
         train = layer(train)
     return train
 
-  return jax_programs.build(workload, given, run, kernels, spread=spread)
+  return jax_programs.build(workload, given, run, kernels, variant=variant)

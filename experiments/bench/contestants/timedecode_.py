@@ -23,7 +23,7 @@ _NEURON = neurons.leaky(_DERIVATIVE, reference.DECAY)
 
 def semantics(variant):
   """The reference's own."""
-  return reference.Semantics(outputs_first=variant != "scan")
+  return reference.Semantics(outputs_first=variant.split("+")[0] != "scan")
 
 
 def _scan(currents):
@@ -100,8 +100,7 @@ RUNS = {
 def build(workload, given, variant, device):
   """The program of a variant."""
   del device
-  name, *spread = variant.split("+")
-  run = RUNS[name]
+  run = RUNS[variant.split("+")[0]]
   outputs_first = semantics(variant).outputs_first
   weights = [jnp.asarray(m.T if outputs_first else m) for m in given.weights]
-  return jax_programs.build(workload, given, run, weights, spread=spread)
+  return jax_programs.build(workload, given, run, weights, variant=variant)

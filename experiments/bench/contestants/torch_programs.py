@@ -76,16 +76,16 @@ def build(workload, given, make_neurons, variant, device, gain=1.0):
     "training": _training, "layer": _layer, "latency": _latency,
     "dense": _dense,
   }  # fmt: skip
-  graph = "graph" in variant.split("+")
-  make = makers[workload.kind]
-  return make(given, run, weights, _Way(device, graph), gain)
+  way = _Way(device, variant)
+  return makers[workload.kind](given, run, weights, way, gain)
 
 
 class _Way:
-  """How a step is run on a device: as it is, or as a CUDA graph."""
+  """How a step is run on a device: as it is, or as a CUDA graph; in parts."""
 
-  def __init__(self, device, graph):
-    self.device, self.graph = device, graph
+  def __init__(self, device, variant):
+    self.device, self.graph = device, "graph" in variant.split("+")
+    self.parts = contestants.parts(variant)
 
   def place(self, values):
     return torch.tensor(values, device=self.device)
@@ -137,7 +137,11 @@ def _numpy(tensors):
 
 def _training(given, run, weights, way, gain):
   del gain
-  inputs, targets = way.place(given.inputs), way.place(given.targets).long()
+  parts = [
+    (way.place(given.inputs[:, k :: way.parts]),
+     way.place(given.targets[k :: way.parts]).long())
+    for k in range(way.parts)
+  ]  # fmt: skip
   start = [matrix.clone() for matrix in weights]
   for matrix in weights:
     matrix.requires_grad_()
@@ -147,11 +151,14 @@ def _training(given, run, weights, way, gain):
 
   def step():
     optimiser.zero_grad(set_to_none=True)
-    with way.products():
-      loss = F.cross_entropy(run(inputs).sum(0), targets)
-    loss.backward()
+    total = 0.0
+    for inputs, targets in parts:
+      with way.products():
+        loss = F.cross_entropy(run(inputs).sum(0), targets) / way.parts
+      loss.backward()
+      total = total + loss.detach()
     optimiser.step()
-    return loss
+    return total
 
   once = way.waited(step)
 
@@ -161,7 +168,7 @@ def _training(given, run, weights, way, gain):
         matrix.copy_(first)
     loss = once()
     gradients = _numpy(matrix.grad for matrix in weights)
-    return reference.Outcome(float(loss.detach()), gradients)
+    return reference.Outcome(float(loss), gradients)
 
   return contestants.Program(once, outcome)
 
