@@ -19,6 +19,10 @@ warm; steps of all contestants interleaved, each waited for. Workloads:
 JAX ran 16 steps of batch 500 and did not wait for the device; here time is the
 first axis for all, and every step is waited for.
 
+Peak memory is what steps have in use at most beside what the process had before
+its arrays, freed memory given back; on CPUs the pages that are resident.
+Temporary memory is by the compiler's own count, of all devices.
+
 Prints Markdown. `--output` also writes JSON after every workload, and beside
 it a figure where the classifier was timed. The extra `bench` lists the other
 libraries; one that is not installed is named with that reason.

@@ -1,4 +1,4 @@
-"""Keeps freed memory in the process, where the C library can be told so.
+"""Keeps freed memory in the process, or gives it back: glibc can be told so.
 
 glibc hands large arrays back to the system as soon as they are freed, and
 every step that allocates them again pays for the zeroing of fresh pages: a

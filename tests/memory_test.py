@@ -1,4 +1,4 @@
-"""Freed memory stays in the process: later arrays cost no page faults."""
+"""Freed memory stays, so that arrays cost no page faults, until told."""
 
 import pathlib
 import platform
