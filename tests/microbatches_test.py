@@ -15,6 +15,7 @@ from timedecode import (
   encoder,
   estimators,
   microbatches,
+  precision,
   priors,
   published,
   readout,
@@ -144,6 +145,28 @@ def test_a_configuration_has_its_parts(parallel):
     compiled = step.lower(state, layout.place(rows), key, False).compile()
     sizes.append(compiled.memory_analysis().temp_size_in_bytes)
   assert 0 < sizes[1] < sizes[0]
+
+
+def test_parts_in_bfloat16(monkeypatch):
+  """Products within parts are rounded as those of the whole."""
+  small = functools.partial(precision.bfloat16_products, least=1, per_number=0)
+  monkeypatch.setattr(precision, "bfloat16_products", small)
+
+  def moments(**fields):
+    config = tiny.configuration(batch_size=16, **fields)
+    built, source = build.build(config, "full"), inputs.load(config)
+    rows = sources.gather(source.rows("train"), slice(16))
+    step = loop.make_step(source, built)
+    state = build.init_state(config, built)
+    state, _ = step(state, rows, jax.random.key(0), False)
+    return np.concatenate(
+      [np.ravel(leaf) for leaf in jax.tree.leaves(state.optimizer)]
+    )
+
+  rounded = moments(precision="bfloat16")
+  far = lambda a: np.linalg.norm(a - rounded) / np.linalg.norm(rounded)
+  assert far(moments(precision="bfloat16", num_microbatches=4)) < 2e-5
+  assert far(moments(num_microbatches=4)) > 3e-4
 
 
 def test_parts_take_the_memory_of_one():
