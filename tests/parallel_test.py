@@ -114,6 +114,8 @@ def test_many_devices_are_one(trained, rule, layout):
     # A sum that differs in its last bit may be rounded to another bfloat16, and
     # XLA may leave factors of a small product as they were.
     tolerance = 0.04 if rule == "bfloat16" else 1e-5
+    # Adam moves a weight as far whose gradient is rounding alone.
+    tolerance *= 10 if "parts" in layout else 1
     _agree(trained[rule, layout], one, tolerance)
 
 
