@@ -19,7 +19,8 @@ def get_config() -> ConfigDict:
   config.batch_size = 64  # Examples per step, >= 1.
   config.num_microbatches = 1  # Parts that a device goes through its examples
   # in, one after the other, >= 1, a divisor of their number: what a gradient
-  # stores is that of one. Results agree up to rounding. 1 for baseline batch.
+  # stores is that of one. Results agree up to rounding. 1 for baseline batch,
+  # and for published without all of averaging, reset and signal.
   config.num_steps = 30  # T, time steps per example, >= 2.
   config.estimator = "straight_through"  # score_function, straight_through,
   # relaxed, arm, disarm, published.
