@@ -6,7 +6,7 @@ Command: python -m experiments.train \
     --config=experiments/configs/mnist_time_long.py
 Cost: 13.5 minutes on 2 cores.
 Result: judge accuracy 0.978 on the 1,000 test images of mnist_5k
-(clean images 0.988), 0.0855 nats/pixel.
+(clean images 0.988), 0.0855 nats/pixel; seeds 1 and 2: 0.978 and 0.974.
 """
 
 from experiments.configs import base
