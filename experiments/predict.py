@@ -12,7 +12,8 @@ are the best of one grid by accuracy on validation sequences; the rule
 the published rule run at `--full_deltas`, all other deltas with the first
 beta. Judged on long sequences with frozen parameters. Finished members are kept
 in DIR and not repeated. Beta is in nats per nat: the published 1, which weighs
-a mean over 10 neurons, is 0.1.
+a mean over 10 neurons, is 0.1. Pictures: what was reached, and accuracy while a
+smoother, a filter and a predictor are learnt.
 """
 
 import pathlib
@@ -59,7 +60,7 @@ def batches_of(sequences: int) -> int:
 
 def train(condition, members, sequences, progress):
   """Trains dicts of seed, rate, factor side by side: programs, numbers, params,
-  and seconds."""
+  accuracy in every batch [M, batches], and seconds."""
   kind = predict_runs.Kind(
     condition.view,
     condition.rule,
@@ -76,7 +77,7 @@ def train(condition, members, sequences, progress):
     column("seed"), jnp.full(count, condition.delta),
     jnp.full(count, condition.beta), column("rate"), column("factor"),
   )  # fmt: skip
-  start = time.perf_counter()
+  start, learnt = time.perf_counter(), []
   state = programs.init(numbers)
   batches = batches_of(sequences)
   length = batches // min(_PIECES, batches)
@@ -85,13 +86,15 @@ def train(condition, members, sequences, progress):
       numbers, state, first + jnp.arange(length)
     )
     nats, accuracy = np.mean(distortion), np.mean(correct)
+    learnt.append(np.asarray(correct))
     progress.add(
       count * length * plans.BATCH.value,
       f"{condition.rule} {condition.view} delta {condition.delta}"
       f" beta {condition.beta:g}: batch {first + length}/{batches} of"
       f" {count} members, {nats:.3f} nats, accuracy {accuracy:.3f}",
     )
-  return programs, numbers, state.params, time.perf_counter() - start
+  seconds = time.perf_counter() - start
+  return programs, numbers, state.params, np.concatenate(learnt, 1), seconds
 
 
 def tune(condition, plan, progress) -> dict:
@@ -101,7 +104,7 @@ def tune(condition, plan, progress) -> dict:
     for rate in plan.rates
     for factor in plan.factors
   ]
-  programs, numbers, params, _ = train(
+  programs, numbers, params, *_ = train(
     condition, grid, plans.TUNE.value, progress
   )
   accuracy = programs.evaluate(numbers, params).accuracy
@@ -130,7 +133,7 @@ def run_condition(folder, condition, chosen, progress) -> None:
     return
   settings = {"rate": chosen["rate"], "factor": chosen["factor"]}
   members = [{"seed": seed} | settings for seed in seeds]
-  programs, numbers, params, seconds = train(
+  programs, numbers, params, learnt, seconds = train(
     condition, members, plans.SEQUENCES.value, progress
   )
   figures = programs.test(numbers, params)
@@ -143,6 +146,7 @@ def run_condition(folder, condition, chosen, progress) -> None:
     row["updates"] = batches * plans.STEPS.value
     row["seconds"] = seconds / len(members)
     row |= {name: float(v[index]) for name, v in figures._asdict().items()}
+    row["learning"] = predict_report.curve(learnt[index])
     job.kept(
       member_path(folder, condition, member["seed"]), lambda row=row: row
     )

@@ -1,4 +1,4 @@
-"""Part of `predict`: results.jsonl, table.md and prediction.png."""
+"""Part of `predict`: results.jsonl, table.md, prediction.png, learning.png."""
 
 import json
 import pathlib
@@ -14,6 +14,16 @@ LOOKS = {
   "rate": {"color": COLOURS[1], "marker": "s", "linestyle": "--"},
 }
 _KEYS = ("rule", "view", "delta", "beta")
+
+
+_POINTS = 50  # Of a curve of learning, at most.
+_KINDS = {-1: "smoother", 0: "filter", 1: "predictor"}
+
+
+def curve(accuracy: np.ndarray) -> list[float]:
+  """Means over equal parts of training; accuracy [batches], in their order."""
+  parts = np.array_split(accuracy, min(_POINTS, len(accuracy)))
+  return [round(float(np.mean(part)), 4) for part in parts]
 
 
 def groups(rows) -> dict[tuple, list[dict]]:
@@ -134,11 +144,51 @@ def figure(path, rows, references, beta) -> None:
   drawn.savefig(path, dpi=150, metadata={"Software": None})
 
 
+def learning(path, rows, references, beta) -> bool:
+  """Accuracy while a smoother, a filter, a predictor is learnt, a panel per
+  delta; whether there was anything to draw, as earlier rows have no curve."""
+  found = {
+    key: group for key, group in groups(rows).items()
+    if key[0] == "tuned" and key[3] == beta
+    and all("learning" in row for row in group)
+  }  # fmt: skip
+  deltas = sorted({delta for _, _, delta, _ in found})
+  if not deltas:
+    return False
+  drawn = Figure((4 * len(deltas), 4.2), layout="constrained")
+  axes = drawn.subplots(1, len(deltas), sharey=True, squeeze=False)[0]
+  for axis, delta in zip(axes, deltas, strict=True):
+    for view, name in NAMES.items():
+      for number, row in enumerate(found.get(("tuned", view, delta, beta), ())):
+        values = row["learning"]
+        seen = row["sequences"] * (np.arange(len(values)) + 0.5) / len(values)
+        look = {k: LOOKS[view][k] for k in ("color", "linestyle")}
+        axis.plot(
+          seen, values, **look, alpha=0.7, label=None if number else name
+        )
+    axis.axhline(references[delta]["persistence_start"], ls=":", color="0.3",
+                 label="guess: the present pattern")  # fmt: skip
+    axis.set_title(
+      f"{_KINDS[np.sign(delta)]}, delta {delta:+d}", fontsize="medium"
+    )
+    axis.set(xlabel="sequences seen", ylim=(0, 1.02))
+    axis.grid(alpha=0.3)
+  axes[0].set_ylabel("accuracy while learning")
+  axes[0].legend(fontsize="small", loc="lower right")
+  drawn.suptitle(
+    f"Drifting blobs, beta {beta:g}: a line per seed, means over training"
+    " sequences as they come", fontsize="medium",
+  )  # fmt: skip
+  drawn.savefig(path, dpi=150, metadata={"Software": None})
+  return True
+
+
 def write(folder: pathlib.Path, rows, references, beta) -> str:
-  """Writes the three files; returns the table."""
+  """Writes the files; returns the table."""
   lines = [json.dumps(row) + "\n" for row in rows]
   (folder / "results.jsonl").write_text("".join(lines))
   text = table(rows, references)
   (folder / "table.md").write_text(text)
   figure(folder / "prediction.png", rows, references, beta)
+  learning(folder / "learning.png", rows, references, beta)
   return text

@@ -153,7 +153,22 @@ def test_the_table_has_means_deviations_and_every_seed():
   assert "| +1 | 0.010 | 0.020 | 0.300 | 0.200 |" in text
 
 
+def test_a_curve_of_learning_is_of_equal_parts(tmp_path):
+  """Means in their order; members without curves leave no picture."""
+  found = predict_report.curve(np.arange(200) / 200)
+  np.testing.assert_allclose(found, (np.arange(50) * 4 + 1.5) / 200, atol=1e-4)
+  assert predict_report.curve(np.array([0.25, 0.5])) == [0.25, 0.5]
+  row = {"rule": "tuned", "view": "full", "delta": 0, "beta": 0.1, "seed": 0}
+  path = tmp_path / "learning.png"
+  assert not predict_report.learning(path, [row], {}, 0.1)
+  assert not path.exists()
+
+
 def test_the_command_learns_resumes_and_reports(tmp_path):
+  def tuned_at_zero(row):
+    where = {"rule": "tuned", "view": "full", "delta": 0, "beta": 0.1}
+    return where.items() <= row.items()
+
   run = lambda *more: binaries.run(
     "predict", f"--workdir={tmp_path}", *FLAGS, *more
   )
@@ -166,6 +181,10 @@ def test_the_command_learns_resumes_and_reports(tmp_path):
   # Delta 0: two betas and the published rule; delta -1: one beta.
   assert len(rows) == 2 * 2 * (3 + 1)
   assert (tmp_path / "prediction.png").stat().st_size > 20_000
+  assert (tmp_path / "learning.png").stat().st_size > 20_000
+  learnt = [row["learning"] for row in rows if tuned_at_zero(row)]
+  assert {len(curve) for curve in learnt} == {50}
+  assert min(curve[-1] for curve in learnt) > max(c[0] for c in learnt)
   mean = lambda name, **where: np.mean(
     [row[name] for row in rows if where.items() <= row.items()]
   )
