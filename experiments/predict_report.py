@@ -155,13 +155,14 @@ def learning(path, rows, references, beta) -> bool:
   deltas = sorted({delta for _, _, delta, _ in found})
   if not deltas:
     return False
-  drawn = Figure((4 * len(deltas), 4.2), layout="constrained")
+  drawn = Figure((1 + 2.6 * len(deltas), 3.8), layout="constrained")
   axes = drawn.subplots(1, len(deltas), sharey=True, squeeze=False)[0]
   for axis, delta in zip(axes, deltas, strict=True):
     for view, name in NAMES.items():
       for number, row in enumerate(found.get(("tuned", view, delta, beta), ())):
         values = row["learning"]
-        seen = row["sequences"] * (np.arange(len(values)) + 0.5) / len(values)
+        share = (np.arange(len(values)) + 0.5) / len(values)
+        seen = row["sequences"] / 1000 * share
         look = {k: LOOKS[view][k] for k in ("color", "linestyle")}
         axis.plot(
           seen, values, **look, alpha=0.7, label=None if number else name
@@ -171,10 +172,10 @@ def learning(path, rows, references, beta) -> bool:
     axis.set_title(
       f"{_KINDS[np.sign(delta)]}, delta {delta:+d}", fontsize="medium"
     )
-    axis.set(xlabel="sequences seen", ylim=(0, 1.02))
+    axis.set(xlabel="sequences, thousands", ylim=(0, 1.02))
     axis.grid(alpha=0.3)
   axes[0].set_ylabel("accuracy while learning")
-  axes[0].legend(fontsize="small", loc="lower right")
+  axes[-1].legend(fontsize="small")
   drawn.suptitle(
     f"Drifting blobs, beta {beta:g}: a line per seed, means over training"
     " sequences as they come", fontsize="medium",
