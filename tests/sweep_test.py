@@ -54,7 +54,8 @@ RULES = {
   ),
   "score_function, learned prior": (
     {"estimator": "score_function", "num_samples": 2, "prior": "glm",
-     "optimizer.name": "sgd", "optimizer.learning_rate": 1e-3},
+     "optimizer.name": "sgd", "optimizer.learning_rate": 1e-3,
+     "num_microbatches": 2},
     ["prior_rate=0.1,0.4", "optimizer.encoder_learning_rate=1e-3,2e-3"],
   ),
   "online, streamed": (
