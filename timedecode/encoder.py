@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from timedecode import credit as credit_lib
-from timedecode import glm, glm_recurrence, synapses
+from timedecode import glm, glm_recurrence, products, synapses
 from timedecode.layers import Layer, check_size, convolutional, dense
 
 __all__ = [
@@ -118,11 +118,10 @@ def _run_layers(layers, params, states, spikes, credit):
 
 
 def _readout_products(spikes, weights):
-  """``W_k s_t``: [T, N_in], [N_in, K, N_y] -> [T, K, N_y].
-
-  Flat, because the weights' gradient then has the weights' own layout.
-  """
-  flat = spikes @ weights.reshape(len(weights), -1)
+  """``W_k s_t``: [T, N_in], [N_in, K, N_y] -> [T, K, N_y]."""
+  flat = products.over_train(
+    weights.reshape(len(weights), -1), spikes, axis=0, halves=False
+  )
   return flat.reshape(-1, *weights.shape[1:])
 
 
@@ -214,11 +213,11 @@ def make_encoder(
       layers, params.hidden, state.hidden, inputs, credit
     )
     last = hidden[-1] if hidden else inputs
-    products = _readout_products(
+    arrived = _readout_products(
       credit.readout(last.reshape(len(last), -1)), params.readout.weights
     )
     drive, pending = synapses.overlap_add(
-      kernels, products, state.readout.pending
+      kernels, arrived, state.readout.pending
     )
     areas = kernels.sum(axis=1)
     effective = jnp.einsum("hkn,k->hn", params.readout.weights, areas)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from timedecode import credit as credit_lib
-from timedecode import event_products, neurons, synapses
+from timedecode import event_products, neurons, products, synapses
 
 _BPTT = credit_lib.bptt()
 
@@ -158,7 +158,8 @@ def dense(
     return (fan_in, num_units), (num_units,), fan_in
 
   def connect(weights, traces):
-    return traces.reshape(traces.shape[0], -1) @ weights
+    traces = traces.reshape(traces.shape[0], -1)
+    return products.over_train(weights, traces, axis=0, halves=False)
 
   def connect_events(weights, spikes):
     spikes = spikes.reshape(spikes.shape[0], -1)

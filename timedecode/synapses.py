@@ -18,7 +18,6 @@ Lag 0 is the current step. The past before a train is zero, or is carried as
 state, so that a long train can be fed in chunks.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -189,14 +188,27 @@ def _band(kernels: np.ndarray, num_steps: int) -> np.ndarray:
   return band
 
 
-def _add_block(
-  band: np.ndarray, pending: jax.Array, products: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-  """One block: (pending after it, drive [T, N])."""
-  num_steps = products.shape[0]
-  total = jnp.einsum("tsk,skn->tn", jnp.asarray(band), products)
-  total = total + jnp.pad(pending, ((0, num_steps), (0, 0)))
-  return total[num_steps:], total[:num_steps]
+def _blocks(num_steps: int, reach: int) -> tuple[int, int]:
+  """(length, number) of the blocks of steps; no output reaches two further."""
+  if num_steps <= _WHOLE:
+    return num_steps, 1
+  count = -(-num_steps // _BLOCK)
+  block = max(-(-num_steps // count), reach)
+  return block, -(-num_steps // block)
+
+
+def _joined(sums: jax.Array, block: int) -> jax.Array:
+  """Blocks [count, block + L-1, N] -> [count block + L-1, N]: what a block
+  adds to the next one is added there."""
+  if len(sums) == 1:
+    return sums[0]
+  reach = sums.shape[1] - block
+  flat = lambda a: a.reshape(-1, a.shape[-1])
+  own, later = sums[:, :block], sums[:, block:]
+  later = jnp.pad(later, ((0, 0), (0, block - reach), (0, 0)))
+  return jnp.pad(flat(own), ((0, reach), (0, 0))) + jnp.pad(
+    flat(later)[: (len(sums) - 1) * block + reach], ((block, 0), (0, 0))
+  )
 
 
 def _checked_kernels(kernels, products, pending) -> np.ndarray:
@@ -237,25 +249,12 @@ def overlap_add(
     ValueError for traced kernels or shapes that don't fit.
   """
   kernels = _checked_kernels(kernels, products, pending)
-  num_steps = products.shape[0]
-  if num_steps <= _WHOLE:
-    pending, drive = _add_block(_band(kernels, num_steps), pending, products)
-    return drive, pending
-  return _overlap_add_blocks(kernels, products, pending)
-
-
-def _overlap_add_blocks(kernels, products, pending):
-  """The same in blocks of `_BLOCK` steps: the cost is linear in T."""
-  num_steps, num_kernels, size = products.shape
-  cut = num_steps - num_steps % _BLOCK
-  pending, drive = jax.lax.scan(
-    functools.partial(_add_block, _band(kernels, _BLOCK)),
-    pending,
-    products[:cut].reshape(-1, _BLOCK, num_kernels, size),
-  )
-  drive = drive.reshape(cut, size)
-  if cut < num_steps:
-    band = _band(kernels, num_steps - cut)
-    pending, last = _add_block(band, pending, products[cut:])
-    drive = jnp.concatenate([drive, last])
-  return drive, pending
+  (num_steps, num_kernels, size), reach = products.shape, kernels.shape[1] - 1
+  block, count = _blocks(num_steps, reach)
+  rest = count * block - num_steps
+  rows = jnp.pad(products, ((0, rest), (0, 0), (0, 0)))
+  rows = rows.reshape(count, block * num_kernels, size)
+  band = jnp.asarray(_band(kernels, block).reshape(block + reach, -1))
+  total = _joined(jnp.einsum("sq,cqn->csn", band, rows), block)
+  total = total + jnp.pad(pending, ((0, len(total) - reach), (0, 0)))
+  return total[:num_steps], total[num_steps : num_steps + reach]
