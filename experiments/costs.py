@@ -79,12 +79,11 @@ def _configured(config):
 
 
 def _count(step, arguments):
-  compiled = step.lower(*arguments).compile()
+  traced = step.trace(*arguments)
+  compiled = traced.lower().compile()
   counted = compiled.cost_analysis()
   return {
-    "product_flops": machine.product_flops(
-      jax.make_jaxpr(step)(*arguments).jaxpr
-    ),
+    "product_flops": machine.product_flops(traced.jaxpr.jaxpr),
     "flops": counted["flops"],
     "bytes": counted["bytes accessed"],
     "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,

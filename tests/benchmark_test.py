@@ -50,10 +50,10 @@ def test_published_training_step():
   state = jax.eval_shape(lambda: build.init_state(config, built))
   source = inputs.load(config)
   step = loop.make_step(source, built)
-  jaxpr = jax.make_jaxpr(step)(
+  jaxpr = step.trace(
     state, sources.gather(source.rows("train"), slice(64)), jax.random.key(0),
     False,
-  )  # fmt: skip
+  ).jaxpr  # fmt: skip
   steps = 64 * 30
   hidden = 2 * (2 * steps * 784 * 600)  # No gradient by the input.
   readout = 3 * (2 * steps * 600 * 8 * 256)

@@ -16,7 +16,7 @@ import tiny
 
 from experiments import build, inputs, loop
 from experiments.bench import machine
-from timedecode import neurons, platforms, precision
+from timedecode import neurons, platforms, precision, products
 from timedecode.datasets import sources
 
 RNG = np.random.default_rng(0)
@@ -253,6 +253,8 @@ def _left(program):
     plain = eqn.primitive.name == "dot_general" and not eqn.params["precision"]
     total += plain and eqn.invars[0].aval.dtype == jnp.float32
     total += sum(map(_left, jax.extend.core.jaxprs_in_params(eqn.params)))
+    if unfolded := products.unfolded(eqn):
+      total += _left(unfolded.jaxpr)
   return total
 
 
@@ -264,7 +266,7 @@ def _stepped(name, config):
   rows = sources.gather(source.rows("train"), slice(config.batch_size))
   step = loop.make_step(source, built)
   state = build.init_state(config, built)
-  program = jax.make_jaxpr(step)(state, rows, jax.random.key(0), False).jaxpr
+  program = step.trace(state, rows, jax.random.key(0), False).jaxpr.jaxpr
   flops, left = machine.product_flops(program), _left(program)
   before = jax.tree.map(np.asarray, state.params)
   state, metrics = step(state, rows, jax.random.key(0), False)

@@ -20,34 +20,46 @@ import numpy as np
 from timedecode import glm_kernel, platforms
 
 
+def _band(kernel, count):
+  """[L, count], entry (l, j) = g_(l+j): of lag j + 1, l steps on."""
+  band = np.zeros((len(kernel), count), np.float32)
+  for lag in range(min(len(kernel), count)):
+    band[: len(kernel) - lag, lag] = kernel[lag:]
+  return band
+
+
+def _ahead(pending, kernel, value):
+  """What the next L steps get of the past, after a step that adds `value`."""
+  later = jnp.pad(pending[1:], ((0, 1), (0, 0)))
+  return later + kernel[:, None] * value[None]
+
+
 def _scan_forward(kernel, sampler):
   def run(drive, bias, feedback, history, uniforms):
-    def step(history, inputs):
+    def step(pending, inputs):
       drive, uniforms = inputs
-      trace = jnp.tensordot(kernel, history, axes=1, precision="highest")
-      u = drive + bias + trace * feedback
+      u = drive + bias + pending[0] * feedback
       spikes = sampler(u, uniforms)
-      return jnp.concatenate([spikes[None], history[:-1]]), (spikes, u)
+      return _ahead(pending, kernel, spikes), (spikes, u)
 
-    return jax.lax.scan(step, history, (drive, uniforms))[1]
+    band = _band(kernel, len(kernel))
+    pending = jnp.matmul(band, history, precision="highest")
+    return jax.lax.scan(step, pending, (drive, uniforms))[1]
 
   return run
 
 
 def _scan_backward(kernel, sampler):
   def run(logits, feedback, uniforms, d_spikes, d_logits):
-    def step(later, inputs):
+    def step(pending, inputs):
       u, drawn, by_spike, direct = inputs
       _, slope = jax.vjp(lambda u: sampler(u, drawn), u)
-      back = feedback * jnp.tensordot(
-        kernel, later, axes=1, precision="highest"
-      )
-      du = direct + slope(by_spike + back)[0]
-      return jnp.concatenate([du[None], later[:-1]]), du
+      du = direct + slope(by_spike + feedback * pending[0])[0]
+      return _ahead(pending, kernel, du), du
 
-    later = jnp.zeros((len(kernel), *feedback.shape), logits.dtype)
+    pending = jnp.zeros((len(kernel), *feedback.shape), logits.dtype)
     inputs = logits, uniforms, d_spikes, d_logits
-    return jax.lax.scan(step, later, inputs, reverse=True)[1]
+    return jax.lax.scan(step, pending, inputs, reverse=True)[1]
 
   return run
 
@@ -81,11 +93,8 @@ def history_after(history: jax.Array, spikes: jax.Array) -> jax.Array:
 
 def _history_gradient(kernel, feedback, du):
   """Of history entry j by the steps that still saw it, [L, N]."""
-  length, seen = len(kernel), min(len(kernel), len(du))
-  band = np.zeros((length, seen), np.float32)
-  for j in range(length):
-    for t in range(min(seen, length - j)):
-      band[j, t] = kernel[t + j]
+  seen = min(len(kernel), len(du))
+  band = _band(kernel, seen)
   return feedback[None] * jnp.matmul(band, du[:seen], precision="highest")
 
 

@@ -109,7 +109,9 @@ class Layout(NamedTuple):
   def compile(self, step: Callable, num_others: int) -> Callable:
     """The compiled ``step(state, batch, *others)``; the state is donated."""
     if self.kind == "none":
-      return jax.jit(step, donate_argnums=0)
+      return jax.jit(
+        step, donate_argnums=0, compiler_options=platforms.in_place()
+      )
     if self.kind == "pmap":
       return jax.pmap(
         step, AXIS, in_axes=(None, 0, *[None] * num_others), out_axes=None,
@@ -118,6 +120,7 @@ class Layout(NamedTuple):
     whole, split = self._sharding(), self._sharding(AXIS)
     return jax.jit(
       platforms.without_kernels(step), donate_argnums=0, out_shardings=whole,
+      compiler_options=platforms.in_place(),
       in_shardings=(whole, split, *[whole] * num_others),
     )  # fmt: skip
 
@@ -135,7 +138,9 @@ class Layout(NamedTuple):
     """
     first = 0 if donate else ()
     if self.kind == "none":
-      return jax.jit(function, donate_argnums=first)
+      return jax.jit(
+        function, donate_argnums=first, compiler_options=platforms.in_place()
+      )
     if self.kind == "pmap":
       axes = tuple(0 if one else None for one in split)
       return jax.pmap(
@@ -145,6 +150,7 @@ class Layout(NamedTuple):
     whole, parts = self._sharding(), self._sharding(AXIS)
     return jax.jit(
       platforms.without_kernels(function), donate_argnums=first,
+      compiler_options=platforms.in_place(),
       in_shardings=tuple(parts if one else whole for one in split),
       out_shardings=parts,
     )  # fmt: skip

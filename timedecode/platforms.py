@@ -1,6 +1,7 @@
 """Which of two ways to compute the same: by the platform of the program."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 
 import jax
@@ -56,3 +57,25 @@ def choose(cuda: Callable, default: Callable) -> Callable:
     return jax.lax.platform_dependent(*arguments, cuda=cuda, default=default)
 
   return chosen
+
+
+# Which arrays a step may write into, XLA's CPU compiler asks of their order in
+# the whole program with this, as it does for other devices; else of what
+# depends on what, and it copies weights that one product reads while another is
+# about to write them.
+_IN_PLACE = {"xla_cpu_copy_insertion_use_region_analysis": True}
+
+
+@functools.cache
+def in_place() -> dict[str, bool] | None:
+  """`jax.jit`'s `compiler_options` of a step that overwrites its state.
+
+  None on devices other than CPUs, and where the compiler does not know them.
+  """
+  if jax.default_backend() != "cpu":
+    return None
+  try:
+    jax.jit(lambda x: x, compiler_options=_IN_PLACE)(0)
+  except jax.errors.JaxRuntimeError:
+    return None
+  return _IN_PLACE

@@ -25,7 +25,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from timedecode import platforms
+from timedecode import platforms, products
 
 PRECISIONS = ("float32", "bfloat16")
 LEAST = 2**24
@@ -122,12 +122,17 @@ class _Rewriter:
     jaxpr = part.jaxpr if isinstance(part, ClosedJaxpr) else part
     return any(
       self._is_worth(eqn)
+      or self._holds_unfolded(eqn)
       or any(
         self._holds(eqn.params[name])
         for name in _PARTS.get(eqn.primitive.name, ())
       )
       for eqn in jaxpr.eqns
     )
+
+  def _holds_unfolded(self, eqn) -> bool:
+    unfolded = products.unfolded(eqn)
+    return unfolded is not None and self._holds(unfolded)
 
   def _part(self, part):
     """The part of a program, rewritten if there is anything to round."""
@@ -167,6 +172,8 @@ class _Rewriter:
         if self._is_worth(eqn):
           numbers = eqn.params["dimension_numbers"]
           found = [_rounded_product(*given, numbers)]
+        elif self._holds_unfolded(eqn):
+          found = self.evaluate(products.unfolded(eqn), *given)
         else:
           found = self._bind(eqn, given)
       values |= zip(eqn.outvars, found, strict=True)

@@ -1,18 +1,18 @@
 """Products with weights, in the order that CPUs do fastest.
 
-  d_t = W x_t for all steps at once                                       (1)
-  d = W x for one example, to be mapped over a batch                      (2)
+  d_r = W x_r for all rows at once                                        (1)
 
-Of (1) the examples of a batch are further steps of one long train, whether they
-are an axis of the train or mapped over: the gradient of the weights is then one
-product, the smaller factor of which is turned round if one has to be. JAX by
-itself takes the errors for the left factor of a product over two axes, and XLA
-turns all of them round. On CPU XLA's library sums that gradient faster in two
-halves than in one piece (in float32; in bfloat16 one piece is faster).
+A row is a step of an example, or an example. Those of a batch are further rows,
+whether they are an axis of the array or mapped over: the gradient of the
+weights is then one product over them. JAX by itself takes the errors for the
+left factor of a product over two axes, and XLA turns all of them round. On CPU
+XLA's library sums that gradient faster in two halves than in one piece where
+weights lie as [outputs, inputs] (in float32; in bfloat16 one piece is faster).
 
-Of (2) the gradient by x, a sum over thousands of outputs for each example, is
-done in sums over at most 256 outputs each: XLA's CPU library is far from its
-rate in the whole sum for 64 examples and a matrix such as 3,840 x 7,680.
+For few rows and large weights, say 64 and 3,840 x 7,680, XLA's CPU library is
+at its rate only where the larger factor is the left one and the other is
+written down turned round; sums over thousands of outputs it does faster in
+parts of 128.
 """
 
 import functools
@@ -25,20 +25,19 @@ from jax.interpreters import ad, batching, mlir
 
 from timedecode import platforms
 
-_HALVES = 2
-_LONGEST = 256
-_SHORTEST = 64
-_LARGE = 2**22  # Numbers of a matrix; smaller ones are at their rate already.
+_FEW, _MANY = 128, 1024  # Rows.
+_LARGE = 2**21  # Numbers of weights; smaller ones are at their rate already.
+_PART = 192
 
 _product_p = core.Primitive("train_product")  # (weights, train)
 _gradient_p = core.Primitive("train_gradient")  # (errors, train)
+_RUNS = {}
 
 
 def over_train(
   weights: jax.Array,
   train: jax.Array,
   axis: int = 1,
-  halves: bool = True,
 ) -> jax.Array:
   """Equation (1); differentiable, and to be batched with `jax.vmap`.
 
@@ -46,8 +45,6 @@ def over_train(
     weights: [N, N_in], or with `axis` 0 [N_in, N].
     train: [..., N_in], say [T, N_in] or [T, B, N_in].
     axis: of the inputs in the weights.
-    halves: whether CPUs sum the weights' gradient in two halves; in bfloat16
-      one sum is faster, see `precision`, and with `axis` 0.
 
   Returns:
     [..., N].
@@ -62,7 +59,10 @@ def over_train(
     raise ValueError(
       f"weights: expected shape [{', '.join(sizes)}], got {shape}"
     )
-  return _product_p.bind(weights, train, axis=axis, halves=halves)
+  if platforms.is_divided():  # Rows of several examples could not be.
+    contracted = (train.ndim - 1,), (axis,)
+    return jax.lax.dot_general(train, weights, (contracted, ((), ())))
+  return _product_p.bind(weights, train, axis=axis)
 
 
 def _rows(train):
@@ -74,8 +74,41 @@ def _contract(a, b, of_a, of_b):
   return jax.lax.dot_general(a, b, (((of_a,), (of_b,)), ((), ())))
 
 
-def _product(weights, train, *, axis, **_):
-  found = _contract(_rows(train), weights, 1, axis)
+def _are_few(rows, weights):
+  return len(rows) <= _FEW and math.prod(weights) >= _LARGE
+
+
+def _written(matrix):
+  """As it is, in memory: XLA does not join it with what is made of it."""
+  return jax.lax.optimization_barrier(matrix)
+
+
+def _few_by_outputs(rows, weights):
+  """[R, N_in] and [N, N_in] to [R, N]."""
+  return _written(_contract(weights, _written(rows.T), 1, 0)).T
+
+
+def _few_by_inputs(rows, weights):
+  """[R, N_in] and [N_in, N] to [R, N]: sums over parts, and then over these."""
+  size = weights.shape[0]
+  part = next(n for n in range(_PART, 0, -1) if size % n == 0)
+  if part < _PART // 2:
+    return _contract(rows, weights, 1, 0)
+  parts = rows.reshape(len(rows), -1, part).swapaxes(0, 1)
+  weights = weights.reshape(-1, part, weights.shape[1])
+  sums = jnp.einsum("kro,koi->kri", _written(parts), weights)
+  # One by one: jaxlib 0.10.1 joins `jnp.sum` with the product in a program that
+  # can crash (slinky's evaluator), depending on how many parts there are.
+  return functools.reduce(jnp.add, sums)
+
+
+def _product(weights, train, *, axis, plain=False):
+  rows = _rows(train)
+  product = lambda rows, weights: _contract(rows, weights, 1, axis)
+  if not plain and _are_few(rows, weights.shape):
+    few = _few_by_outputs if axis else _few_by_inputs
+    product = platforms.choose(cuda=product, default=few)
+  found = product(rows, weights)
   return found.reshape(*train.shape[:-1], weights.shape[1 - axis])
 
 
@@ -84,52 +117,55 @@ def _in_one(left, right):
 
 
 def _in_halves(left, right):
-  if len(left) % _HALVES:
-    return _in_one(left, right)
-  halves = lambda a: a.reshape(_HALVES, -1, a.shape[-1])
-  both = jnp.einsum("hri,hrj->hij", halves(left), halves(right))
-  return jnp.sum(both, axis=0)
+  halves = lambda a: a.reshape(2, -1, a.shape[-1])
+  first, second = jnp.einsum("hri,hrj->hij", halves(left), halves(right))
+  return first + second
 
 
-def _gradient(errors, train, *, axis, halves, **_):
+def _of_few(left, right):
+  return _written(_contract(_written(left.T), right, 1, 0))
+
+
+def _gradient(errors, train, *, axis, plain=False):
   pair = (_rows(errors), _rows(train))[:: 1 if axis else -1]
-  in_parts = _in_halves if halves else _in_one
-  return platforms.choose(cuda=_in_one, default=in_parts)(*pair)
+  rows, found = len(pair[0]), _in_one
+  if not plain and axis and rows >= _MANY and rows % 2 == 0:
+    found = platforms.choose(cuda=found, default=_in_halves)
+  elif not plain and _are_few(pair[0], [side.shape[1] for side in pair]):
+    found = platforms.choose(cuda=found, default=_of_few)
+  return found(*pair)
 
 
-def _product_shape(weights, train, *, axis, **_):
+def _product_shape(weights, train, *, axis):
   shape = *train.shape[:-1], weights.shape[1 - axis]
   return jax.core.ShapedArray(shape, jnp.result_type(weights, train))
 
 
-def _gradient_shape(errors, train, *, axis, **_):
+def _gradient_shape(errors, train, *, axis):
   shape = (errors.shape[-1], train.shape[-1])[:: 1 if axis else -1]
   return jax.core.ShapedArray(shape, jnp.result_type(errors, train))
 
 
-def _other(axis, **others):
-  return {"axis": 1 - axis} | others
+def _product_by_weights(cotangent, _, train, *, axis):
+  return _gradient_p.bind(cotangent, train, axis=axis)
 
 
-def _product_by_weights(cotangent, _, train, **fields):
-  return _gradient_p.bind(cotangent, train, **fields)
+def _product_by_train(cotangent, weights, _, *, axis):
+  return _product_p.bind(weights, cotangent, axis=1 - axis)
 
 
-def _product_by_train(cotangent, weights, _, **fields):
-  return _product_p.bind(weights, cotangent, **_other(**fields))
+def _gradient_by_errors(cotangent, _, train, *, axis):
+  return _product_p.bind(cotangent, train, axis=axis)
 
 
-def _gradient_by_errors(cotangent, _, train, **fields):
-  return _product_p.bind(cotangent, train, **fields)
-
-
-def _gradient_by_train(cotangent, errors, _, **fields):
-  return _product_p.bind(cotangent, errors, **_other(**fields))
+def _gradient_by_train(cotangent, errors, _, *, axis):
+  return _product_p.bind(cotangent, errors, axis=1 - axis)
 
 
 def _each(function, arguments, axes, fields):
   """Of each of a batch by itself, as for weights of their own."""
-  return jax.vmap(functools.partial(function, **fields), axes)(*arguments), 0
+  one = functools.partial(function, plain=True, **fields)
+  return jax.vmap(one, axes)(*arguments), 0
 
 
 def _batch_product(arguments, axes, **fields):
@@ -147,12 +183,12 @@ def _batch_gradient(arguments, axes, **fields):
 
 
 def _register(primitive, run, shape, batch, *transposes):
-  fields = ("axis", "halves")
-  primitive.def_impl(jax.jit(run, static_argnames=fields))
+  primitive.def_impl(jax.jit(run, static_argnames="axis"))
   primitive.def_abstract_eval(shape)
   ad.defbilinear(primitive, *transposes)
   batching.primitive_batchers[primitive] = batch
   mlir.register_lowering(primitive, mlir.lower_fun(run, multiple_results=False))
+  _RUNS[primitive] = run
 
 
 _register(
@@ -165,35 +201,14 @@ _register(
 )  # fmt: skip
 
 
-def _part(matrix):
-  """How many rows are summed at once: such that all parts are as long."""
-  rows = len(matrix)
-  some = range(_LONGEST, _SHORTEST - 1, -1) if matrix.size >= _LARGE else ()
-  return next((part for part in some if rows % part == 0), rows)
+def unfolded(equation: core.JaxprEqn) -> core.ClosedJaxpr | None:
+  """One product of JAX's own in place of an equation of a program.
 
-
-def _whole(matrix, vector):
-  return matrix @ vector
-
-
-def _in_parts(matrix, vector):
-  """As `_whole`; its transpose sums over each part, and then over parts."""
-  part = _part(matrix)
-  if part == len(matrix):
-    return _whole(matrix, vector)
-  parts = matrix.reshape(-1, part, matrix.shape[1])
-  copies = jnp.broadcast_to(vector, (len(parts), len(vector)))
-  return jnp.einsum("koi,ki->ko", parts, copies).reshape(-1)
-
-
-@jax.custom_jvp
-def matrix_vector(matrix: jax.Array, vector: jax.Array) -> jax.Array:
-  """Equation (2): [N, N_in] and [N_in] to [N]."""
-  return matrix @ vector
-
-
-@matrix_vector.defjvp
-def _matrix_vector_jvp(primals, tangents):
-  (matrix, vector), (by_matrix, by_vector) = primals, tangents
-  moved = platforms.choose(cuda=_whole, default=_in_parts)(matrix, by_vector)
-  return matrix @ vector, by_matrix @ vector + moved
+  None for an equation that is none of (1) or its gradients.
+  """
+  run = _RUNS.get(equation.primitive)
+  if run is None:
+    return None
+  operands = [variable.aval for variable in equation.invars]
+  plain = functools.partial(run, plain=True, **equation.params)
+  return jax.make_jaxpr(plain)(*operands)

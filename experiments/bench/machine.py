@@ -8,7 +8,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
-from timedecode import precision
+from timedecode import precision, products
 
 REPEATS = 15
 
@@ -31,6 +31,8 @@ def product_flops(jaxpr) -> int:
       kernel = equation.invars[1].aval.shape
       channels = kernel[params["dimension_numbers"].rhs_spec[0]]
       total += 2 * output * math.prod(kernel) // channels
+    elif unfolded := products.unfolded(equation):
+      total += product_flops(unfolded.jaxpr)
     elif name in ("event_product", "event_gradient"):
       values, train = (variable.aval.shape for variable in equation.invars)
       total += 2 * math.prod(train) * values[-1]

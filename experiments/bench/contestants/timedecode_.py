@@ -11,7 +11,7 @@ recomputed  as fused, by pieces of `PIECE` steps, of which the backward pass
 import jax
 import jax.numpy as jnp
 
-from experiments.bench import contestants, reference
+from experiments.bench import reference
 from experiments.bench.contestants import jax_programs
 from timedecode import event_products, neurons, products, surrogate
 
@@ -41,12 +41,11 @@ def _scan(currents):
 
 def _layer(matrix, state, train, events=False):
   """The library's: (state after, spikes) of a train."""
-  halves = contestants.PRODUCTS == "float32"
   drives = train
   if events:
     drives = event_products.over_train(matrix.T, train)
   elif matrix is not None:
-    drives = products.over_train(matrix, train, halves)
+    drives = products.over_train(matrix, train)
   params = neurons.LIFParams(-jnp.ones(drives.shape[-1]))
   state, (spikes, _) = _NEURON.run(params, state, drives)
   return state, spikes
