@@ -3,7 +3,7 @@
   python -m experiments.benchmark_sparsity [--input_rates=0.01,0.05,0.2]
 
 Forward and the weights' gradient of `event_products.over_train`, lists and
-all, and of a product of the same dense train (`products.over_train`), in turns,
+all, and of a product of the same dense train (`products.over_rows`), in turns,
 checked against each other first. The train has independent spikes of the rate;
 where more than one row in eight spikes more, sums take what these need.
 Prints a table and JSON.
@@ -42,7 +42,7 @@ def _programs(weights, train, errors):
     return lambda: jax.block_until_ready(compiled(weights, train, errors))
 
   return {
-    "product": both(products.over_train, weights.T),
+    "product": both(products.over_rows, weights.T),
     "events": both(event_products.over_train, weights),
   }
 

@@ -1,6 +1,7 @@
 """Compiled steps cost what is stored: a step that grew is seen here."""
 
 import json
+import re
 
 import jax
 import pytest
@@ -53,6 +54,8 @@ def test_the_exchange_of_gradients_is_what_the_formula_gives(name):
   text = (costs.STORED.parents[1] / "README.md").read_text()
   assert f"({count:,})" in text
   per_example = STORED[name]["product_flops"] / config.batch_size
+  told = re.search(r"where F is .*?, ([0-9.]+) and\s+([0-9.]+)\s", text, re.S)
+  assert f"{per_example / 1e6:.1f}" in told.groups()
   for devices in (8, 64, 256):
     moved = 2 * (devices - 1) / devices * 4 * count
     times = moved / 100e9, 2 * (devices - 1) * 1e-6

@@ -31,7 +31,9 @@ def test_weights_are_not_copied_before_they_are_overwritten():
     text = step.lower(weights, x).compile().as_text()
     return text.count("= f32[256,384]{1,0} copy(")
 
-  assert platforms.in_place() is not None
+  if platforms.in_place() is None:
+    assert jax.default_backend() != "cpu" or jax.__version__ > "0.10.1"
+    return
   assert copies(None) > copies(platforms.in_place())
 
 

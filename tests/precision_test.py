@@ -253,7 +253,7 @@ def _left(program):
     plain = eqn.primitive.name == "dot_general" and not eqn.params["precision"]
     total += plain and eqn.invars[0].aval.dtype == jnp.float32
     total += sum(map(_left, jax.extend.core.jaxprs_in_params(eqn.params)))
-    if unfolded := products.unfolded(eqn):
+    if unfolded := products.as_dot_general(eqn):
       total += _left(unfolded.jaxpr)
   return total
 

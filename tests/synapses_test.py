@@ -190,7 +190,17 @@ def test_causal_filter_rejects():
 
 @pytest.mark.parametrize(
   ("num_steps", "length"),
-  [(1, 10), (4, 10), (30, 1), (64, 10), (65, 40), (96, 10), (107, 1)],
+  [
+    (1, 10),
+    (4, 10),
+    (30, 1),
+    (64, 10),
+    (65, 40),
+    (65, 500),
+    (70, 64),
+    (96, 10),
+    (107, 1),
+  ],
 )
 def test_overlap_add_batched_matches_the_loop(num_steps, length):
   rng = np.random.default_rng(num_steps)

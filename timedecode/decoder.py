@@ -46,7 +46,7 @@ class Affine(nn.Module):
 
     kernel = self.param("kernel", init, (self.size, len(x)))
     bias = self.param("bias", nn.initializers.zeros, (self.size,))
-    return products.over_train(kernel, x) + bias
+    return products.over_rows(kernel, x) + bias
 
 
 class LinearDecoder(nn.Module):

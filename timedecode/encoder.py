@@ -119,7 +119,7 @@ def _run_layers(layers, params, states, spikes, credit):
 
 def _readout_products(spikes, weights):
   """``W_k s_t``: [T, N_in], [N_in, K, N_y] -> [T, K, N_y]."""
-  flat = products.over_train(weights.reshape(len(weights), -1), spikes, axis=0)
+  flat = products.over_rows(weights.reshape(len(weights), -1), spikes, axis=0)
   return flat.reshape(-1, *weights.shape[1:])
 
 

@@ -20,14 +20,6 @@ import numpy as np
 from timedecode import glm_kernel, platforms
 
 
-def _band(kernel, count):
-  """[L, count], entry (l, j) = g_(l+j): of lag j + 1, l steps on."""
-  band = np.zeros((len(kernel), count), np.float32)
-  for lag in range(min(len(kernel), count)):
-    band[: len(kernel) - lag, lag] = kernel[lag:]
-  return band
-
-
 def _ahead(pending, kernel, value):
   """What the next L steps get of the past, after a step that adds `value`."""
   later = jnp.pad(pending[1:], ((0, 1), (0, 0)))
@@ -42,8 +34,9 @@ def _scan_forward(kernel, sampler):
       spikes = sampler(u, uniforms)
       return _ahead(pending, kernel, spikes), (spikes, u)
 
-    band = _band(kernel, len(kernel))
-    pending = jnp.matmul(band, history, precision="highest")
+    # One by one, as in the train: in chunks it is the same to the last bit.
+    remember = lambda pending, spikes: (_ahead(pending, kernel, spikes), None)
+    pending = jax.lax.scan(remember, jnp.zeros_like(history), history[::-1])[0]
     return jax.lax.scan(step, pending, (drive, uniforms))[1]
 
   return run
@@ -93,8 +86,11 @@ def history_after(history: jax.Array, spikes: jax.Array) -> jax.Array:
 
 def _history_gradient(kernel, feedback, du):
   """Of history entry j by the steps that still saw it, [L, N]."""
-  seen = min(len(kernel), len(du))
-  band = _band(kernel, seen)
+  length, seen = len(kernel), min(len(kernel), len(du))
+  band = np.zeros((length, seen), np.float32)
+  for j in range(length):
+    for t in range(min(seen, length - j)):
+      band[j, t] = kernel[t + j]
   return feedback[None] * jnp.matmul(band, du[:seen], precision="highest")
 
 

@@ -159,7 +159,7 @@ def dense(
 
   def connect(weights, traces):
     traces = traces.reshape(traces.shape[0], -1)
-    return products.over_train(weights, traces, axis=0)
+    return products.over_rows(weights, traces, axis=0)
 
   def connect_events(weights, spikes):
     spikes = spikes.reshape(spikes.shape[0], -1)

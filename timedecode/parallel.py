@@ -107,27 +107,25 @@ class Layout(NamedTuple):
     return jax.tree.map(put, state)
 
   def compile(self, step: Callable, num_others: int) -> Callable:
-    """The compiled ``step(state, batch, *others)``; the state is donated."""
+    """The compiled ``step(state, batch, *others)``, which overwrites the state.
+    In functions that JAX transforms use the step itself."""
     if self.kind == "none":
-      return jax.jit(
-        step, donate_argnums=0, compiler_options=platforms.in_place()
-      )
+      return platforms.jit(step, True)
     if self.kind == "pmap":
       return jax.pmap(
         step, AXIS, in_axes=(None, 0, *[None] * num_others), out_axes=None,
         devices=self._own_devices(), donate_argnums=0,
       )  # fmt: skip
     whole, split = self._sharding(), self._sharding(AXIS)
-    return jax.jit(
-      platforms.without_kernels(step), donate_argnums=0, out_shardings=whole,
-      compiler_options=platforms.in_place(),
+    return platforms.jit(
+      platforms.without_kernels(step), True, out_shardings=whole,
       in_shardings=(whole, split, *[whole] * num_others),
     )  # fmt: skip
 
   def compile_split(
     self, function: Callable, split: tuple[bool, ...], donate: bool = False
   ) -> Callable:
-    """Compiles a function of arguments whose leading axis devices share.
+    """As `compile`, of arguments whose leading axis the devices share.
 
     Args:
       function: of the part that a device has; all that it returns has the
@@ -136,21 +134,17 @@ class Layout(NamedTuple):
         on all devices.
       donate: whether the first argument may be overwritten.
     """
-    first = 0 if donate else ()
     if self.kind == "none":
-      return jax.jit(
-        function, donate_argnums=first, compiler_options=platforms.in_place()
-      )
+      return platforms.jit(function, donate)
     if self.kind == "pmap":
       axes = tuple(0 if one else None for one in split)
       return jax.pmap(
         function, AXIS, in_axes=axes, devices=self._own_devices(),
-        donate_argnums=first,
+        donate_argnums=0 if donate else (),
       )  # fmt: skip
     whole, parts = self._sharding(), self._sharding(AXIS)
-    return jax.jit(
-      platforms.without_kernels(function), donate_argnums=first,
-      compiler_options=platforms.in_place(),
+    return platforms.jit(
+      platforms.without_kernels(function), donate,
       in_shardings=tuple(parts if one else whole for one in split),
       out_shardings=parts,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which of two ways to compute the same: by the platform of the program."""
+"""What depends on the platform of a program: kernels, compiler options."""
 
 import contextlib
 import functools
@@ -59,23 +59,33 @@ def choose(cuda: Callable, default: Callable) -> Callable:
   return chosen
 
 
-# Which arrays a step may write into, XLA's CPU compiler asks of their order in
-# the whole program with this, as it does for other devices; else of what
-# depends on what, and it copies weights that one product reads while another is
-# about to write them.
+# Of XLA's CPU compiler: to look at the order in which arrays are read, not only
+# at what needs what, before it decides what may be overwritten. Else weights
+# are copied in each step where a product could read them after their update.
 _IN_PLACE = {"xla_cpu_copy_insertion_use_region_analysis": True}
 
 
 @functools.cache
 def in_place() -> dict[str, bool] | None:
-  """`jax.jit`'s `compiler_options` of a step that overwrites its state.
+  """`compiler_options` of `jax.jit` for steps that overwrite their state.
 
-  None on devices other than CPUs, and where the compiler does not know them.
+  None on other devices than CPUs, and if the compiler does not know them. JAX
+  takes them for whole programs only, not for functions that it transforms.
   """
   if jax.default_backend() != "cpu":
     return None
   try:
     jax.jit(lambda x: x, compiler_options=_IN_PLACE)(0)
-  except jax.errors.JaxRuntimeError:
+  except jax.errors.JaxRuntimeError as error:
+    if "No such compile option" not in str(error):
+      raise
     return None
   return _IN_PLACE
+
+
+def jit(function: Callable, donate: bool, **shardings) -> Callable:
+  """`jax.jit`; the first argument may be overwritten if it is donated."""
+  return jax.jit(
+    function, donate_argnums=0 if donate else (),
+    compiler_options=in_place(), **shardings,
+  )  # fmt: skip

@@ -131,7 +131,7 @@ class _Rewriter:
     )
 
   def _holds_unfolded(self, eqn) -> bool:
-    unfolded = products.unfolded(eqn)
+    unfolded = products.as_dot_general(eqn)
     return unfolded is not None and self._holds(unfolded)
 
   def _part(self, part):
@@ -173,7 +173,7 @@ class _Rewriter:
           numbers = eqn.params["dimension_numbers"]
           found = [_rounded_product(*given, numbers)]
         elif self._holds_unfolded(eqn):
-          found = self.evaluate(products.unfolded(eqn), *given)
+          found = self.evaluate(products.as_dot_general(eqn), *given)
         else:
           found = self._bind(eqn, given)
       values |= zip(eqn.outvars, found, strict=True)

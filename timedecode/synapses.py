@@ -26,9 +26,8 @@ import jax.numpy as jnp
 import numpy as np
 
 # Up to _WHOLE steps one product with a banded matrix is cheapest; beyond, its
-# mostly zero entries are cut away by blocks of _BLOCK steps.
-_WHOLE = 64
-_BLOCK = 32
+# mostly zero entries are cut away by blocks of about _BLOCK steps.
+_WHOLE, _BLOCK = 64, 32
 
 
 def _check_length(name: str, value: int) -> None:
@@ -188,27 +187,17 @@ def _band(kernels: np.ndarray, num_steps: int) -> np.ndarray:
   return band
 
 
-def _blocks(num_steps: int, reach: int) -> tuple[int, int]:
-  """(length, number) of the blocks of steps; no output reaches two further."""
-  if num_steps <= _WHOLE:
-    return num_steps, 1
-  count = -(-num_steps // _BLOCK)
-  block = max(-(-num_steps // count), reach)
-  return block, -(-num_steps // block)
-
-
 def _joined(sums: jax.Array, block: int) -> jax.Array:
-  """Blocks [count, block + L-1, N] -> [count block + L-1, N]: what a block
-  adds to the next one is added there."""
-  if len(sums) == 1:
+  """The sum [count block + L-1, N] of blocks [count, block + L-1, N] that begin
+  `block` steps after each other."""
+  (count, length, size), spans = sums.shape, -(-sums.shape[1] // block)
+  if count == 1:
     return sums[0]
-  reach = sums.shape[1] - block
-  flat = lambda a: a.reshape(-1, a.shape[-1])
-  own, later = sums[:, :block], sums[:, block:]
-  later = jnp.pad(later, ((0, 0), (0, block - reach), (0, 0)))
-  return jnp.pad(flat(own), ((0, reach), (0, 0))) + jnp.pad(
-    flat(later)[: (len(sums) - 1) * block + reach], ((block, 0), (0, 0))
-  )
+  parts = jnp.pad(sums, ((0, 0), (0, spans * block - length), (0, 0)))
+  parts = parts.reshape(count, spans, block, size)
+  after = lambda n: ((n, spans - 1 - n), (0, 0), (0, 0))
+  total = sum(jnp.pad(parts[:, n], after(n)) for n in range(spans))
+  return total.reshape(-1, size)[: (count - 1) * block + length]
 
 
 def _checked_kernels(kernels, products, pending) -> np.ndarray:
@@ -250,7 +239,8 @@ def overlap_add(
   """
   kernels = _checked_kernels(kernels, products, pending)
   (num_steps, num_kernels, size), reach = products.shape, kernels.shape[1] - 1
-  block, count = _blocks(num_steps, reach)
+  count = 1 if num_steps <= _WHOLE else -(-num_steps // _BLOCK)
+  block = -(-num_steps // count)
   rest = count * block - num_steps
   rows = jnp.pad(products, ((0, rest), (0, 0), (0, 0)))
   rows = rows.reshape(count, block * num_kernels, size)

@@ -31,7 +31,7 @@ def product_flops(jaxpr) -> int:
       kernel = equation.invars[1].aval.shape
       channels = kernel[params["dimension_numbers"].rhs_spec[0]]
       total += 2 * output * math.prod(kernel) // channels
-    elif unfolded := products.unfolded(equation):
+    elif unfolded := products.as_dot_general(equation):
       total += product_flops(unfolded.jaxpr)
     elif name in ("event_product", "event_gradient"):
       values, train = (variable.aval.shape for variable in equation.invars)

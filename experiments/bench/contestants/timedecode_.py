@@ -45,7 +45,7 @@ def _layer(matrix, state, train, events=False):
   if events:
     drives = event_products.over_train(matrix.T, train)
   elif matrix is not None:
-    drives = products.over_train(matrix, train)
+    drives = products.over_rows(matrix, train)
   params = neurons.LIFParams(-jnp.ones(drives.shape[-1]))
   state, (spikes, _) = _NEURON.run(params, state, drives)
   return state, spikes
