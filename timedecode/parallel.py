@@ -107,8 +107,7 @@ class Layout(NamedTuple):
     return jax.tree.map(put, state)
 
   def compile(self, step: Callable, num_others: int) -> Callable:
-    """The compiled ``step(state, batch, *others)``, which overwrites the state.
-    In functions that JAX transforms use the step itself."""
+    """The compiled ``step(state, batch, *others)``; the state is donated."""
     if self.kind == "none":
       return platforms.jit(step, True)
     if self.kind == "pmap":

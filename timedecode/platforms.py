@@ -70,7 +70,7 @@ def in_place() -> dict[str, bool] | None:
   """`compiler_options` of `jax.jit` for steps that overwrite their state.
 
   None on other devices than CPUs, and if the compiler does not know them. JAX
-  takes them for whole programs only, not for functions that it transforms.
+  takes them for whole programs only.
   """
   if jax.default_backend() != "cpu":
     return None
@@ -84,8 +84,25 @@ def in_place() -> dict[str, bool] | None:
 
 
 def jit(function: Callable, donate: bool, **shardings) -> Callable:
-  """`jax.jit`; the first argument may be overwritten if it is donated."""
-  return jax.jit(
-    function, donate_argnums=0 if donate else (),
-    compiler_options=in_place(), **shardings,
-  )  # fmt: skip
+  """`jax.jit` of a step, with `in_place` where it is a program of its own.
+
+  Args:
+    function: of positional arguments.
+    donate: whether the first argument may be overwritten.
+    **shardings: of `jax.jit`.
+  """
+  first = 0 if donate else ()
+  make = functools.partial(jax.jit, function, donate_argnums=first, **shardings)
+  options = in_place()
+  if options is None:
+    return make()
+  program, inner = make(compiler_options=options), make()
+
+  @functools.wraps(function)
+  def call(*arguments):
+    leaves = jax.tree.leaves(arguments)
+    is_inner = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+    return (inner if is_inner else program)(*arguments)
+
+  call.lower, call.trace = program.lower, program.trace
+  return call
