@@ -175,6 +175,10 @@ def test_which_ways_are_taken_where():
     assert halves not in _program(of, *shapes)
   inputs_first = (700, 256), (2048, 700)
   assert "2x1024" not in _program(_of_each(0)[1], *inputs_first)
+  halved = jax.export.export(jax.jit(by_weights))(*(
+    jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in many
+  ))  # fmt: skip
+  assert halves not in halved.mlir_module()  # Else rounded between the sums.
   small = (384, 700), (64, 700)
   for of in (product, by_weights, by_rows):
     assert barrier not in _program(of, *small)
@@ -232,7 +236,7 @@ def test_types_are_those_of_a_product(kinds):
     )
 
 
-@pytest.mark.parametrize("shape", [(0, 5), (3, 0, 5), (0,)])
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0, 5), (0,), (4, 0)])
 def test_no_rows_or_no_inputs(way, shape):
   weights = jnp.ones((3, shape[-1]))
   rows = jnp.ones(shape)
@@ -243,6 +247,15 @@ def test_no_rows_or_no_inputs(way, shape):
     by_weights, by_rows = jax.grad(loss, (0, 1))(stored, rows)
     assert by_rows.shape == shape
     np.testing.assert_array_equal(by_weights, np.zeros(stored.shape))
+
+
+def test_no_outputs(way):
+  loss = lambda w, x: jnp.sum(products.over_rows(w, x) ** 2)
+  by_weights, by_rows = jax.grad(loss, (0, 1))(
+    jnp.ones((0, 5)), jnp.ones((4, 5))
+  )
+  assert by_weights.shape == (0, 5)
+  np.testing.assert_array_equal(by_rows, np.zeros((4, 5)))
 
 
 def test_no_rows_with_large_weights():

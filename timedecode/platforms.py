@@ -75,10 +75,9 @@ def in_place() -> dict[str, bool] | None:
   if jax.default_backend() != "cpu":
     return None
   try:
-    jax.jit(lambda x: x, compiler_options=_IN_PLACE)(0)
-  except jax.errors.JaxRuntimeError as error:
-    if "No such compile option" not in str(error):
-      raise
+    with jax.ensure_compile_time_eval():
+      jax.jit(lambda x: x, compiler_options=_IN_PLACE)(0)
+  except jax.errors.JaxRuntimeError:
     return None
   return _IN_PLACE
 
@@ -101,8 +100,15 @@ def jit(function: Callable, donate: bool, **shardings) -> Callable:
   @functools.wraps(function)
   def call(*arguments):
     leaves = jax.tree.leaves(arguments)
-    is_inner = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-    return (inner if is_inner else program)(*arguments)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+      return inner(*arguments)
+    try:
+      return program(*arguments)
+    except ValueError as error:  # Of constants of another program.
+      if "`compiler_options` can only be passed to top-level" not in str(error):
+        raise
+      return inner(*arguments)
 
   call.lower, call.trace = program.lower, program.trace
+  call._cache_size = program._cache_size
   return call

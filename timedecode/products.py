@@ -38,9 +38,9 @@ _gradient_p = core.Primitive("rows_gradient")  # (errors, rows)
 def over_rows(weights: jax.Array, rows: jax.Array, axis: int = 1) -> jax.Array:
   """Equation (1), with derivatives of any order and mode.
 
-  It is JAX's own product on explicit meshes, inside of `jax.shard_map` with
-  checked types, and where a compiler is to divide the program. Elsewhere
-  policies of `jax.checkpoint` do not know it as a product.
+  It is JAX's own product on explicit meshes, in `jax.shard_map` with checked
+  types, and under `platforms.without_kernels`, for compilers that are to divide
+  the program. Elsewhere policies of `jax.checkpoint` do not know it.
 
   Args:
     weights: [N, N_in], or with `axis` 0 [N_in, N].
@@ -78,8 +78,7 @@ def _is_typed(array) -> bool:
   kind = jax.typeof(array)
   explicit = jax.sharding.AxisType.Explicit in kind.sharding.mesh.axis_types
   manual = getattr(kind, "manual_axis_type", None)  # Of JAX 0.10.
-  varying = kind.vma if manual is None else manual.varying
-  return explicit or bool(varying)
+  return explicit or bool(kind.vma if manual is None else manual.varying)
 
 
 def _flat(rows):
@@ -127,7 +126,7 @@ def _few_by_inputs(part, precision, weights, rows):
 def _fast_product(weights, rows, axis, precision):
   """The way for few rows, or None where the plain one is as good."""
   few = _has_rows(rows.shape[0], 1, _FEW, *weights.shape)
-  if not few or math.prod(weights.shape) < _LARGE:
+  if not few or math.prod(weights.shape) < _LARGE or rows.dtype.itemsize < 4:
     return None
   if axis:
     return functools.partial(_few_by_outputs, precision)
@@ -147,7 +146,7 @@ def _product(weights, rows, *, axis, precision, plain=False):
 
 
 def _in_halves(precision, left, right):
-  halves = (side.reshape(2, -1, side.shape[-1]) for side in (left, right))
+  halves = (side.reshape(2, len(side) // 2, -1) for side in (left, right))
   first, second = jnp.einsum("hri,hrj->hij", *halves, precision=precision)
   return first + second
 
@@ -160,9 +159,11 @@ def _of_few(precision, left, right):
 def _fast_gradient(left, right, axis, precision):
   """The way for many rows or few, or None."""
   (count, height), width = left.shape, right.shape[1]
+  if left.dtype.itemsize < 4:  # Sums would be rounded between their parts.
+    return None
   if axis and _has_rows(count, _MANY, math.inf) and count % 2 == 0:
     return functools.partial(_in_halves, precision)
-  few = _has_rows(count, 1, _FEW, height, width)
+  few = _has_rows(count, 2, _FEW, height, width)
   if few and height * width >= _LARGE:
     return functools.partial(_of_few, precision)
   return None

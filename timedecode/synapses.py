@@ -197,7 +197,7 @@ def _joined(sums: jax.Array, block: int) -> jax.Array:
   parts = parts.reshape(count, spans, block, size)
   after = lambda n: ((n, spans - 1 - n), (0, 0), (0, 0))
   total = sum(jnp.pad(parts[:, n], after(n)) for n in range(spans))
-  return total.reshape(-1, size)[: (count - 1) * block + length]
+  return total.reshape(len(total) * block, size)[: (count - 1) * block + length]
 
 
 def _checked_kernels(kernels, products, pending) -> np.ndarray:
