@@ -9,7 +9,7 @@ import numpy as np
 import processes
 import pytest
 
-from timedecode import lif_recurrence, parallel, surrogate
+from timedecode import lif_recurrence, parallel, platforms, surrogate
 
 
 def _start(count, jobs, *arguments):
@@ -177,8 +177,10 @@ def test_layouts_that_cannot_be(monkeypatch):
     three.check(4)
 
 
-def test_what_the_devices_of_a_mesh_share_has_no_kernels():
+def test_what_the_devices_of_a_mesh_share_has_no_kernels(monkeypatch):
   """Compilers can't partition them; on one device they are there."""
+  # Exported as a part of a program, which options of compilers can't be given.
+  monkeypatch.setattr(platforms, "in_place", lambda: None)
   run = lif_recurrence.make_run(surrogate.get("triangular"), 0.9, True)
   members = lambda current: jax.vmap(
     lambda one: run(one, *[jnp.zeros(3)] * 3)[0]

@@ -59,25 +59,6 @@ def test_a_step_in_place_computes_the_same(fields, monkeypatch):
   jax.tree.map(np.testing.assert_array_equal, found, trained())
 
 
-def test_a_compiled_step_inside_of_other_programs():
-  """As part of a loop, of a program to look at, and of one for elsewhere."""
-  step = parallel.layout().compile(lambda x, y: (x + y, x * y), 0)
-  x, ones = jnp.arange(3.0), jnp.ones(3)
-  _, products = jax.jit(
-    lambda x: jax.lax.scan(lambda x, _: step(x, ones), x, None, 4)
-  )(x)
-  np.testing.assert_array_equal(products[:, 1], [1, 2, 3, 4])
-  assert "add" in str(jax.make_jaxpr(step)(x, ones))
-  exported = jax.export.export(jax.jit(step), platforms=["cuda"])(x, ones)
-  assert exported.platforms == ("cuda",)
-  shapes = jax.eval_shape(lambda: step(x, ones))
-  assert [found.shape for found in shapes] == [(3,), (3,)]
-  slope = jax.grad(lambda x: jnp.sum(step(x, 3 * ones)[1]))(x + 0)
-  np.testing.assert_array_equal(slope, [3, 3, 3])
-  assert step.lower(x, ones).compile().as_text()
-  np.testing.assert_array_equal(step(x + 0, ones)[0], [1, 2, 3])
-
-
 def test_a_compiler_that_does_not_know_how(monkeypatch):
   monkeypatch.setattr(platforms, "_IN_PLACE", {"xla_cpu_no_such_thing": True})
   asked = functools.cache(platforms.in_place.__wrapped__)

@@ -83,32 +83,16 @@ def in_place() -> dict[str, bool] | None:
 
 
 def jit(function: Callable, donate: bool, **shardings) -> Callable:
-  """`jax.jit` of a step, with `in_place` where it is a program of its own.
+  """`jax.jit` of a step with `in_place`: a program of its own.
+
+  In functions that JAX transforms or compiles use the step itself.
 
   Args:
     function: of positional arguments.
     donate: whether the first argument may be overwritten.
     **shardings: of `jax.jit`.
   """
-  first = 0 if donate else ()
-  make = functools.partial(jax.jit, function, donate_argnums=first, **shardings)
-  options = in_place()
-  if options is None:
-    return make()
-  program, inner = make(compiler_options=options), make()
-
-  @functools.wraps(function)
-  def call(*arguments):
-    leaves = jax.tree.leaves(arguments)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-      return inner(*arguments)
-    try:
-      return program(*arguments)
-    except ValueError as error:  # Of constants of another program.
-      if "`compiler_options` can only be passed to top-level" not in str(error):
-        raise
-      return inner(*arguments)
-
-  call.lower, call.trace = program.lower, program.trace
-  call._cache_size = program._cache_size
-  return call
+  return jax.jit(
+    function, donate_argnums=0 if donate else (),
+    compiler_options=in_place(), **shardings,
+  )  # fmt: skip
