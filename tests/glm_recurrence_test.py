@@ -71,6 +71,22 @@ def test_the_kernels_are_those_of_autodiff(name, size):
   _close(found, want(cotangents)[:1])
 
 
+@pytest.mark.parametrize("cuts", [[1, 2], [3, 40], [10]])
+def test_a_train_in_chunks_is_the_whole_to_the_last_bit(cuts):
+  (drive, bias, feedback, history, uniforms), _ = _problem(60, 7)
+  run = jax.jit(glm_recurrence.make_run(KERNEL, glm.bernoulli))
+  whole = run(drive, bias, feedback, history, uniforms)
+  assert 0.1 < whole[0].mean() < 0.9
+  parts = []
+  for some, drawn in zip(
+    np.split(drive, cuts), np.split(uniforms, cuts), strict=True
+  ):
+    parts.append(run(some, bias, feedback, history, drawn))
+    history = glm_recurrence.history_after(history, parts[-1][0])
+  for found, expected in zip(zip(*parts, strict=True), whole, strict=True):
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+
+
 def test_the_backward_kernel_of_a_batch():
   """Three examples with one set of weights are one grid."""
   sampler = SAMPLERS["straight_through"]
