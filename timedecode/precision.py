@@ -122,7 +122,7 @@ class _Rewriter:
     jaxpr = part.jaxpr if isinstance(part, ClosedJaxpr) else part
     return any(
       self._is_worth(eqn)
-      or self._holds_unfolded(eqn)
+      or self._unfolded(eqn)
       or any(
         self._holds(eqn.params[name])
         for name in _PARTS.get(eqn.primitive.name, ())
@@ -130,9 +130,10 @@ class _Rewriter:
       for eqn in jaxpr.eqns
     )
 
-  def _holds_unfolded(self, eqn) -> bool:
+  def _unfolded(self, eqn) -> ClosedJaxpr | None:
+    """A product of rows as one of JAX's own, if that is to be rounded."""
     unfolded = products.as_dot_general(eqn)
-    return unfolded is not None and self._holds(unfolded)
+    return unfolded if unfolded and self._holds(unfolded) else None
 
   def _part(self, part):
     """The part of a program, rewritten if there is anything to round."""
@@ -172,8 +173,8 @@ class _Rewriter:
         if self._is_worth(eqn):
           numbers = eqn.params["dimension_numbers"]
           found = [_rounded_product(*given, numbers)]
-        elif self._holds_unfolded(eqn):
-          found = self.evaluate(products.as_dot_general(eqn), *given)
+        elif unfolded := self._unfolded(eqn):
+          found = self.evaluate(unfolded, *given)
         else:
           found = self._bind(eqn, given)
       values |= zip(eqn.outvars, found, strict=True)
