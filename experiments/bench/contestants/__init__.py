@@ -9,7 +9,7 @@ runs it imports it. Parts of a variant's name of a library on PyTorch:
   chunks    `torch.compile` of 20 steps; all of them would take minutes
   graph     the whole training step as one CUDA graph
 
-Of any library, on CPUs, how a training step goes through its batch:
+Of any library, on CPUs, how a step goes through its batch:
 
   parts4    in four parts, one after the other, whose gradients are added up
   pmap      in JAX: each core is a device with its part of the batch
@@ -64,8 +64,8 @@ _TORCH_CUDA = ("eager", "graph", "compiled+graph", "chunks", "chunks+graph")
 CONTESTANTS = {
   "timedecode": Contestant(
     "timedecode_", ("jax",),
-    ("scan", "fused", "events", "events+pmap", "events+parts4",
-     "events+parts16", "events+parts4+pmap", "recomputed"),
+    ("scan", "fused", "fused+pmap", "events", "events+pmap",
+     "events+parts4", "events+parts16", "events+parts4+pmap", "recomputed"),
     ("scan", "fused", "recomputed"),
   ),
   "snntorch": Contestant(
@@ -78,7 +78,7 @@ CONTESTANTS = {
   ),
   "spyx": Contestant(
     "spyx_", ("spyx", "flax", "jax"),
-    ("run", "hoisted", "hoisted+pmap", "hoisted+parts4+pmap"),
+    ("run", "run+pmap", "hoisted", "hoisted+pmap", "hoisted+parts4+pmap"),
     ("run", "hoisted"),
   ),
   "jaxpike": Contestant(
@@ -104,12 +104,15 @@ def takes_part(name: str, variant: str, workload: workloads.Workload) -> bool:
   """Whether a variant has anything to say about a workload."""
   if variant in ("checkpointed", "recomputed", "events+parts16"):
     return workload.letter == "b"
-  if parts(variant) > 1 or variant.endswith("+pmap"):
+  way, *batch = variant.split("+")
+  if way == "events" and workload.kind not in ("training", "latency"):
+    return False  # Only spikes can be added up.
+  if way == "hoisted" and workload.kind == "layer":
+    return False  # The same as `run` without products.
+  if parts(variant) > 1:
     return workload.kind == "training" and not workload.batch % parts(variant)
-  if variant == "events":  # Only spikes can be added up.
-    return workload.kind in ("training", "latency")
-  if variant == "hoisted":  # The same as `run` without products.
-    return workload.kind != "layer"
+  if "pmap" in batch:
+    return workload.kind in ("training", "layer")
   if variant == "products alone":
     return workload.kind not in ("layer", "latency")
   return True

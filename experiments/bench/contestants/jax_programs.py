@@ -28,12 +28,14 @@ def build(
     run: of the contestant.
     weights: its tree, in its own units.
     gain: its currents per ours.
-    variant: how training goes through the batch, see `contestants`.
+    variant: how steps go through the batch, see `contestants`.
   """
   if workload.kind == "training":
     return _training(given, run, weights, variant)
-  makers = {"layer": _layer, "latency": _latency, "dense": _dense}
-  return makers[workload.kind](given, run, weights, gain)
+  if workload.kind == "layer":
+    return _layer(given, run, weights, gain, variant)
+  makers = {"latency": _latency, "dense": _dense}
+  return makers[workload.kind](given, run, weights)
 
 
 def training_step(run, parts=1, axis_name=None):
@@ -55,18 +57,35 @@ def training_step(run, parts=1, axis_name=None):
   return step
 
 
-def _batch(layout, inputs, targets):
-  """Each device's examples, there, as the compiled step takes them."""
-  split = inputs.reshape(len(inputs), len(layout.devices), -1, inputs.shape[2])
-  inputs = split.swapaxes(0, 1).reshape(-1, *split.shape[2:])
-  keep = layout.compile_split(lambda batch: batch, (True,))
-  return keep(layout.place((inputs, targets)))
+def _layout(variant, batch):
+  """Of a batch of so many examples."""
+  layout = parallel.layout("pmap" if variant.endswith("+pmap") else "none")
+  layout.check(batch)
+  return layout
+
+
+def _split(layout, train):
+  """[T, B, N] -> [devices x T, B / devices, N], as `Layout.place` takes it."""
+  split = train.reshape(len(train), len(layout.devices), -1, train.shape[2])
+  return split.swapaxes(0, 1).reshape(-1, *split.shape[2:])
+
+
+def _join(layout, parts):
+  """The reverse."""
+  split = parts.reshape(len(layout.devices), -1, *parts.shape[1:])
+  joined = split.swapaxes(0, 1)
+  return joined.reshape(len(joined), -1, joined.shape[-1])
+
+
+def _there(layout, arrays):
+  """On each device its part, as the compiled step takes it."""
+  keep = layout.compile_split(lambda arrays: arrays, (True,))
+  return keep(layout.place(arrays))
 
 
 def _training(given, run, weights, variant):
-  layout = parallel.layout("pmap" if variant.endswith("+pmap") else "none")
-  layout.check(len(given.targets))
-  batch = _batch(layout, given.inputs, given.targets)
+  layout = _layout(variant, len(given.targets))
+  batch = _there(layout, (_split(layout, given.inputs), given.targets))
   # A copy: the step takes its arguments' memory.
   weights = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), weights)
   state = [layout.replicate((weights, OPTIMISER.init(weights))), None]
@@ -89,43 +108,48 @@ def _training(given, run, weights, variant):
   )  # fmt: skip
 
 
-def _layer(given, run, weights, gain):
-  inputs = jnp.asarray(given.inputs * np.float32(gain))
+def _layer(given, run, weights, gain, variant):
+  layout = _layout(variant, given.inputs.shape[1])
+  currents = given.inputs * np.float32(gain)
+  trains = [_split(layout, train) for train in (currents, given.cotangents)]
+  trains = _there(layout, trains)
 
-  def step(inputs, cotangents):
-    spikes, pull = jax.vjp(lambda inputs: run(weights, inputs), inputs)
-    return spikes, pull(cotangents)[0]
+  def step(trains):
+    spikes, pull = jax.vjp(lambda inputs: run(weights, inputs), trains[0])
+    return spikes, pull(trains[1])[0]
 
-  return _stateless(step, (inputs, jnp.asarray(given.cotangents)), True)
+  step = precision.in_precision(contestants.PRODUCTS, step)
+  compiled = layout.compile_split(step, (True,)).lower(trains).compile()
+  once = lambda: jax.block_until_ready(compiled(trains))
+
+  def outcome():
+    spikes, gradient = [_join(layout, x) for x in layout.collect(once())]
+    return reference.Outcome(None, (gradient,), spikes)
+
+  devices = len(layout.devices)
+  return contestants.Program(
+    once, outcome, _temporary(compiled, devices), devices
+  )
 
 
-def _dense(given, run, weights, gain):
-  del gain
-
+def _dense(given, run, weights):
   def loss(weights, inputs, cotangents):
     return jnp.vdot(run(weights, inputs), cotangents)
 
   arguments = weights, jnp.asarray(given.inputs), jnp.asarray(given.cotangents)
-  return _stateless(jax.value_and_grad(loss), arguments, False)
-
-
-def _stateless(function, arguments, has_spikes):
-  """A program without a state; its results are (loss or spikes, gradients)."""
-  function = precision.in_precision(contestants.PRODUCTS, function)
-  compiled = jax.jit(function).lower(*arguments).compile()
+  step = precision.in_precision(contestants.PRODUCTS, jax.value_and_grad(loss))
+  compiled = jax.jit(step).lower(*arguments).compile()
   once = lambda: jax.block_until_ready(compiled(*arguments))
 
   def outcome():
-    first, gradients = once()
+    value, gradients = once()
     gradients = [np.asarray(leaf) for leaf in jax.tree.leaves(gradients)]
-    loss, spikes = (None, first) if has_spikes else (float(first), None)
-    return reference.Outcome(loss, tuple(gradients), spikes)
+    return reference.Outcome(float(value), tuple(gradients))
 
   return contestants.Program(once, outcome, _temporary(compiled))
 
 
-def _latency(given, run, weights, gain):
-  del gain
+def _latency(given, run, weights):
   sample = given.inputs  # On the host: the way to the device counts.
 
   def decide(weights, inputs):

@@ -43,7 +43,7 @@ def build(workload, given, variant, device):
 
   def run(kernels, train):
     model = nnx.merge(graph, kernels, rest)
-    if variant == "run":
+    if variant.split("+")[0] == "run":
       return spyx.nn.run(model, train)[0]
     for layer in model.layers:
       if isinstance(layer, spyx.nn.LIF):
