@@ -37,6 +37,7 @@ import sys
 
 from absl import app, flags
 
+from experiments import origin
 from experiments.bench import contestants, launch, reference, table, workloads
 
 _WORKLOADS = flags.DEFINE_list("workloads", ["a"], "Letters; see above.")
@@ -63,7 +64,10 @@ _SCALE = flags.DEFINE_enum(
   "scale", "full", ["full", "tiny"], "tiny: the sizes of the checks."
 )
 _SIZES = flags.DEFINE_string(
-  "sizes", "", "Only those whose heading has this text, say 500x256x4096."
+  "sizes",
+  "",
+  "Only those whose heading has this text, say 8192-8192; without a GPU the"
+  " largest of (f) and (s) run only so.",
 )
 _CONFIG = flags.DEFINE_string(
   "config", "experiments/configs/mnist_time_published.py", "Of (c)."
@@ -93,6 +97,7 @@ def _machine() -> dict:
     "processor": model,
     "cores": cores or os.cpu_count(),
     "python": platform.python_version(),
+    "commit": origin.commit(),
     "system": platform.platform(),
   }
 
@@ -154,6 +159,25 @@ def _write(results, device: str) -> None:
     table.figure(timed, path.with_suffix(".png"))
 
 
+def _sizes(letters: list[str], device: str) -> list[workloads.Workload]:
+  """Those that were asked for."""
+  large = device == "cuda" or bool(_SIZES.value)
+  try:
+    found = [
+      size for letter in letters
+      for size in workloads.named(letter, large, _BATCH.value)
+    ]  # fmt: skip
+  except ValueError as error:
+    raise app.UsageError(str(error)) from error
+  chosen = [size for size in found if _SIZES.value in size.label]
+  if found and not chosen:
+    headings = "; ".join(size.label for size in found)
+    raise app.UsageError(
+      f"sizes: expected text of one of {headings}, got {_SIZES.value!r}"
+    )
+  return chosen
+
+
 def main(argv):
   """Runs the workloads that were asked for; arguments after -- go to (c)."""
   names = {name.split("/")[0] for name in _CONTESTANTS.value}
@@ -165,14 +189,7 @@ def main(argv):
     )
   letters, results = _WORKLOADS.value, []
   device = _DEVICE.value or (_device() if letters != ["c"] else "cpu")
-  try:
-    sizes = [
-      size for letter in letters if letter != "c"
-      for size in workloads.named(letter, device == "cuda", _BATCH.value)
-      if _SIZES.value in size.label
-    ]  # fmt: skip
-  except ValueError as error:
-    raise app.UsageError(str(error)) from error
+  sizes = _sizes([letter for letter in letters if letter != "c"], device)
   if "c" in letters:
     results.append(_step_of_configuration(argv[1:]))
   elif len(argv) > 1:

@@ -42,7 +42,7 @@ def split_of(config, source) -> str:
   )
 
 
-def summarise(config, source, seconds, figures, baseline, versions):
+def summarise(config, source, seconds, figures, baseline, made_with):
   """The summary of a run: what was done and how good it is."""
   seen = config.steps * config.batch_size
   kept = {name: figures[name] for name in FIGURES if name in figures}
@@ -67,11 +67,11 @@ def summarise(config, source, seconds, figures, baseline, versions):
       for name in ("judge_accuracy", "accuracy", "pixel_cross_entropy")
       if name in figures
     },
-    "versions": versions,
+    **made_with,
   }
 
 
-def finish(config, source, judge_params, runs, folder, versions) -> dict:
+def finish(config, source, judge_params, runs, folder, made_with) -> dict:
   """Judges every trained model on the test set, draws, and sums up.
 
   Args:
@@ -80,14 +80,14 @@ def finish(config, source, judge_params, runs, folder, versions) -> dict:
     judge_params: of the judge, None for labels.
     runs: view -> `loop.Run`, the learned one first.
     folder: of the results.
-    versions: package -> version, for the summary.
+    made_with: `origin.record` of the run, for the summary.
   """
   figures, decoded = {}, {}
   for view, run in runs.items():
     figures[view], decoded[view] = judge_test(config, source, judge_params, run)
   summary = summarise(
     config, source, runs[config.view].seconds, figures[config.view],
-    figures.get(config.baseline_view), versions,
+    figures.get(config.baseline_view), made_with,
   )  # fmt: skip
   for view, found in figures.items():
     print(f"test, {inputs.describe(config)}: {LABELS[view]}: {in_words(found)}")

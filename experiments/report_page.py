@@ -98,6 +98,16 @@ def _line(text: list[str], numbers: list[str]) -> str:
   return f"<tr>{''.join(tags)}</tr>"
 
 
+def _made_with(summary: dict) -> str:
+  """Versions and commit, where a summary has them."""
+  found = summary.get("versions")
+  found = found if isinstance(found, dict) else {}
+  words = [f"{name} {version}" for name, version in found.items()]
+  if isinstance(summary.get("commit"), str):
+    words.append(f"commit {summary['commit']}")
+  return ", ".join(words)
+
+
 def _details(row, width: int) -> str:
   """All seeds' figures, the commands and the versions, folded."""
   known = dict.fromkeys([*METRICS, *columns([row])])
@@ -108,9 +118,7 @@ def _details(row, width: int) -> str:
     body.append(_line([str(run.seed), run.state or "finished"], numbers))
   label = f"seeds and commands of {row.name}"
   table = _table(label, ["seed", "state"], headings(names), body)
-  made = [run.summary.get("versions") for run in row.runs]
-  pairs = [found.items() for found in made if isinstance(found, dict)]
-  made = {", ".join(f"{k} {v}" for k, v in found) for found in pairs}
+  made = {_made_with(run.summary) for run in row.runs} - {""}
   commands = escape("\n".join(run.command for run in row.runs))
   return (
     f'<tr class="more"><td colspan="{width}"><details>'

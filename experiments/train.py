@@ -27,6 +27,7 @@ from experiments import (
   journal,
   loop,
   options,
+  origin,
   peers,
   workdir,
 )
@@ -39,7 +40,7 @@ def run(config, folder: pathlib.Path) -> dict:
   Of several processes the main one alone reads and writes the folder and has a
   summary; the others return an empty one when it has written.
   """
-  start = time.perf_counter()
+  start, made_with = time.perf_counter(), origin.record()
   checks.validate(config)
   build.layout(config)
   for view in (config.view, config.baseline_view or config.view):
@@ -57,7 +58,7 @@ def run(config, folder: pathlib.Path) -> dict:
     runs[view] = loop.train(config, prepared, source, judge_params)
   if parallel.is_main():
     summary = finish.finish(
-      config, source, judge_params, runs, folder, workdir.versions()
+      config, source, judge_params, runs, folder, made_with
     )
     print(f"total {time.perf_counter() - start:.0f} s; results in {folder}")
   parallel.wait_for_all("end")

@@ -36,6 +36,7 @@ from experiments import (
   journal,
   loop,
   options,
+  origin,
   vae_scoring,
   workdir,
 )
@@ -179,6 +180,7 @@ def progress_line(config, done, seconds, loss, figures) -> str:
 def run(config, folder: pathlib.Path, kl_weight: float = 1.0) -> dict:
   """The whole job; returns the summary that it writes."""
   checks.validate(config)
+  made_with = origin.record()  # Files may change while it trains.
   model, source = make(config), inputs.load(config)
   with config.unlocked():
     config.name, config.view, config.baseline_view = "vae", "full", ""
@@ -206,7 +208,7 @@ def run(config, folder: pathlib.Path, kl_weight: float = 1.0) -> dict:
     "seed": config.seed, "steps": config.steps, "examples_seen": seen,
     "train_seconds": seconds,
     "examples_per_second": seen / max(seconds, 1e-9),
-    "kl_weight": kl_weight, **figures, "versions": workdir.versions(),
+    "kl_weight": kl_weight, **figures, **made_with,
   }  # fmt: skip
   vae_scoring.draw(config, source, pictures, folder / "figures")
   (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

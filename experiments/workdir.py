@@ -1,12 +1,11 @@
 """The folder of a run: who owns it, and where its parts lie."""
 
-import importlib.metadata
 import json
 import pathlib
 import reprlib
 import tempfile
 
-from experiments import files, locks
+from experiments import files, locks, origin
 from experiments.configs import base
 from timedecode import parallel
 
@@ -17,7 +16,6 @@ OF_A_MACHINE = (
   "checkpoint_seconds",
 )  # fmt: skip
 ELSEWHERE = (*OF_A_MACHINE, "parallel", "num_devices", "num_microbatches")
-PACKAGES = ("timedecode", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def make_writable(folder: pathlib.Path) -> None:
@@ -174,7 +172,7 @@ def facts(config) -> dict:
   shared = flat(json.loads(config.to_json_best_effort()))
   for name in OF_A_MACHINE:
     del shared[name]
-  return {"config": shared, "packages": versions()}
+  return {"config": shared, "packages": origin.versions()}
 
 
 def places(config, folder: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -185,8 +183,3 @@ def places(config, folder: pathlib.Path) -> dict[str, pathlib.Path]:
     if parallel.is_main():
       result[config.baseline_view].mkdir(exist_ok=True)
   return result
-
-
-def versions() -> dict[str, str]:
-  """Versions of what a result depends on."""
-  return {name: importlib.metadata.version(name) for name in PACKAGES}

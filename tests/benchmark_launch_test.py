@@ -133,6 +133,7 @@ def test_mistakes_are_told():
   for flag, text in (
     ("--workloads=z", "expected letters of a, b"),
     ("--contestants=brian", "expected of timedecode"),
+    ("--sizes=500x256", "expected text of one of a: T 100, B 128, 700-256-20"),
   ):
     told = binaries.run("benchmark", flag, "--device=cpu")
     assert told.returncode and text in told.stderr
@@ -170,6 +171,14 @@ def test_operations_and_bytes_by_hand():
   layer = workloads.Workload("x", "layer", 100, 16, (512,))
   assert workloads.product_flops(layer) == 0
   assert workloads.least_bytes(layer) == 5 * 4 * 100 * 16 * 512
+
+
+def test_largest_sizes_are_of_gpus_or_asked_for():
+  for letter, more in (("f", [(8192, 8192), (16384, 16384)]),
+                       ("s", [(700, 4096, 20)])):  # fmt: skip
+    few, all_of_them = (workloads.named(letter, how) for how in (False, True))
+    assert [size.widths for size in all_of_them if size not in few] == more
+    assert set(few) < set(all_of_them)
 
 
 @pytest.mark.parametrize("letter", "ade")

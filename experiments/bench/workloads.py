@@ -153,11 +153,11 @@ def tiny(workload: Workload, parts: int = 1) -> Workload:
   )  # fmt: skip
 
 
-def _sizes(wide: bool) -> list[Workload]:
+def _sizes(large: bool) -> list[Workload]:
   """Around (a): time against T, batch and width."""
   found = [("steps", n) for n in (20, 40, 200, 400)]
   found += [("batch", n) for n in (8, 32, 512)]
-  found += [("width", n) for n in (64, 1024) + ((4096,) if wide else ())]
+  found += [("width", n) for n in (64, 1024) + ((4096,) if large else ())]
   result = []
   for name, value in found:
     sizes = {"steps": 100, "batch": 128, "width": 256} | {name: value}
@@ -168,12 +168,12 @@ def _sizes(wide: bool) -> list[Workload]:
   return result
 
 
-def named(letter: str, cuda: bool, batch_b: int = 32) -> list[Workload]:
+def named(letter: str, large: bool, batch_b: int = 32) -> list[Workload]:
   """The sizes of a letter.
 
   Args:
     letter: a, b, d, e, f, or s for sizes around (a).
-    cuda: also those that need a GPU's memory or speed.
+    large: also those whose step takes many seconds without a GPU.
     batch_b: examples of (b).
 
   Raises:
@@ -187,12 +187,12 @@ def named(letter: str, cuda: bool, batch_b: int = 32) -> list[Workload]:
     "d": [Workload("d", "layer", t, b, (n,)) for t, b, n in layer],
     "e": [Workload("e", "latency", 100, 1, NETWORK)],
     "f": [Workload("f", "dense", 500, 16, (n, n)) for n in dense],
-    "s": _sizes(cuda),
+    "s": _sizes(large),
   }
   if letter not in every:
     raise ValueError(
       f"workloads: expected letters of {', '.join(every)}, got {letter!r}"
     )
-  if letter == "f" and not cuda:
+  if letter == "f" and not large:
     return every["f"][:1]
   return every[letter]
