@@ -1,0 +1,56 @@
+"""What a result was made with, of small repositories made here."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from experiments import origin
+
+
+def _git(folder, *words):
+  who = {f"GIT_{whose}_{what}": "somebody" for whose in ("AUTHOR", "COMMITTER")
+         for what in ("NAME", "EMAIL")}  # fmt: skip
+  return subprocess.run(
+    ["git", "-C", str(folder), *words], check=True, capture_output=True,
+    text=True, env=os.environ | who,
+  ).stdout.strip()  # fmt: skip
+
+
+@pytest.fixture
+def clone(tmp_path):
+  folder = tmp_path / "clone"
+  folder.mkdir()
+  _git(folder, "init", "-q")
+  (folder / "code.py").write_text("one = 1\n")
+  _git(folder, "add", "code.py")
+  _git(folder, "commit", "-qm", "one")
+  return folder
+
+
+def test_a_commit_is_named_whole(clone):
+  found = origin.commit(clone)
+  assert re.fullmatch("[0-9a-f]{40}", found)
+  assert found == _git(clone, "rev-parse", "HEAD")
+  _git(clone, "tag", "-a", "v1", "-m", "one")  # A tag would name it shorter.
+  assert origin.commit(clone) == found
+
+
+def test_changed_files_are_told(clone):
+  before = origin.commit(clone)
+  (clone / "results.txt").write_text("not code\n")
+  assert origin.commit(clone) == before
+  (clone / "code.py").write_text("one = 2\n")
+  assert origin.commit(clone) == f"{before}+changes"
+
+
+def test_what_is_no_clone_has_none(clone, tmp_path, monkeypatch):
+  installed = clone / "site-packages"
+  installed.mkdir()
+  assert origin.commit(installed) is None
+  alone = tmp_path / "alone"
+  alone.mkdir()
+  assert origin.commit(alone) is None
+  monkeypatch.setenv("PATH", str(alone))
+  assert origin.commit(clone) is None
