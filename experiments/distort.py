@@ -171,39 +171,43 @@ def check_runs(folders: list[str]) -> None:
 def draw(curves: list[dict], kind: str) -> Figure:
   """The metric against the strength: mean and deviation over seeds.
 
-  A panel and a colour for each view; a line for each way of training it.
+  A panel for each way of training, a line for each view.
   """
   data = sorted({curve["data"] for curve in curves})
-  views = sorted({curve["view"] for curve in curves}, key=VIEWS.index)
-  figure = Figure((5.0 * len(views), 4.4), layout="constrained")
-  panels = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
-  for axis, view in zip(panels, views, strict=True):
-    _draw_view(axis, [c for c in curves if c["view"] == view], len(data) > 1)
-    axis.set(title=finish.LABELS[view], xlabel=LABELS[kind], ylim=(0, 1))
+  groups = defaultdict(list)
+  for curve in sorted(curves, key=lambda c: c["trained_for"]):
+    more = f", {curve['data']}" if len(data) > 1 else ""
+    groups[curve["label"] + more].append(curve)
+  width = max(3.4 * len(groups), 5.0)
+  figure = Figure((width, 4.4), layout="constrained")
+  panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+  for axis, (label, same) in zip(panels, groups.items(), strict=True):
+    for view in sorted({c["view"] for c in same}, key=VIEWS.index):
+      _draw_line(axis, [c for c in same if c["view"] == view])
+    title = label.replace(", ", "\n", 1)
+    axis.set(title=title, ylim=(0, 1))
     axis.grid(alpha=0.3)
     axis.legend(loc="best", fontsize="small")
   name = curves[0]["metric"].replace("_", " ")
   panels[0].set_ylabel(f"{name} (share of test examples)")
-  figure.suptitle(f"test examples of {', '.join(data)}", fontsize="medium")
+  figure.supxlabel(LABELS[kind], fontsize="medium")
+  text = f"test examples of {', '.join(data)}; mean ± deviation over seeds"
+  figure.suptitle(text, fontsize="medium")
   return figure
 
 
-def _draw_view(axis, curves: list[dict], with_data: bool) -> None:
-  """A line for each way of training."""
-  groups = defaultdict(list)
-  for curve in curves:
-    groups[_name(curve)].append(curve)
-  for style, same in enumerate(groups.values()):
-    (points,) = gather(same).values()
-    text = same[0]["label"] + (f", {same[0]['data']}" if with_data else "")
-    seeds = ", ".join(str(seed) for seed in sorted(c["seed"] for c in same))
-    axis.errorbar(
-      list(points), [values.mean() for values in points.values()],
-      [_spread(values) for values in points.values()], capsize=3,
-      color=plots.COLOURS[VIEWS.index(same[0]["view"])],
-      linestyle=plots.STYLES[style % 4], marker="os^Dvx"[style % 6],
-      markersize=4, label=f"{text} (seeds {seeds})",
-    )  # fmt: skip
+def _draw_line(axis, curves: list[dict]) -> None:
+  """Of one view."""
+  (points,) = gather(curves).values()
+  style = VIEWS.index(curves[0]["view"])
+  seeds = ", ".join(str(seed) for seed in sorted(c["seed"] for c in curves))
+  axis.errorbar(
+    list(points), [values.mean() for values in points.values()],
+    [_spread(values) for values in points.values()], capsize=3,
+    color=plots.COLOURS[style], linestyle=plots.STYLES[style % 4],
+    marker="os^Dvx"[style % 6], markersize=4,
+    label=f"{finish.LABELS[curves[0]['view']]}\n(seeds {seeds})",
+  )  # fmt: skip
 
 
 def define() -> None:

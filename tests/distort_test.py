@@ -44,7 +44,8 @@ def test_nothing_lost_and_everything_lost(run):
   figure = distort.draw([flips], "flips")
   (axis,) = figure.axes
   np.testing.assert_array_equal(axis.lines[0].get_xdata(), [0, 1])
-  assert axis.containers[0].get_label() == "3 neurons (seeds 0)"
+  assert axis.get_title() == "3 neurons"
+  assert axis.containers[0].get_label() == "learned time decoding\n(seeds 0)"
 
 
 def test_all_strengths_are_one_program(run, caplog):
@@ -94,24 +95,25 @@ def test_table_and_one_task():
   )
   full = other | {"label": "c", "view": "full", "trained_for": 0.0}
   curves = distort.ordered([*curves, full])
-  panels = distort.draw(curves, "flips").axes
+  more = curves[0] | {"label": "a", "trained_for": 0.1}
+  panels = distort.draw([*curves, more], "flips").axes
   drawn = [bars for axis in panels for bars in axis.containers]
-  means = np.asarray(drawn[1].lines[0].get_ydata(), float)
+  means = np.asarray(drawn[2].lines[0].get_ydata(), float)
   np.testing.assert_allclose(means, [0.5, 0.1875])
+  # A panel for each training; a line and a colour for each view, the main one
+  # first.
+  assert [axis.get_title() for axis in panels] == ["c", "a", "b"]
   assert [bars.get_label() for bars in drawn] == [
-    "c (seeds 0)", "a (seeds 0, 1)", "b (seeds 0)"
-  ]  # fmt: skip
-  # A panel and a colour for each view, the main one first; a line for each
-  # training.
-  assert [axis.get_title() for axis in panels] == [
-    "learned time decoding", "rate decoding"
+    "learned time decoding\n(seeds 0)", "learned time decoding\n(seeds 0)",
+    "rate decoding\n(seeds 0, 1)", "rate decoding\n(seeds 0)",
   ]  # fmt: skip
   colours, styles = zip(
     *((bars.lines[0].get_color(), bars.lines[0].get_linestyle())
       for bars in drawn), strict=True,
   )  # fmt: skip
-  assert colours == (plots.COLOURS[0], plots.COLOURS[1], plots.COLOURS[1])
-  assert styles == ("-", "-", "--")
+  full, rate = plots.COLOURS[:2]
+  assert colours == (full, full, rate, rate)
+  assert styles == ("-", "-", "--", "--")
   distort.check(curves)
   with pytest.raises(ValueError, match="one task, got accuracy and judge_acc"):
     distort.check([*curves, curve("judge_accuracy", [])])
