@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import statistics
 
 import pytest
@@ -138,3 +139,18 @@ def test_goals():
     each = [statistics.mean(some) for some in zip(*zeros, strict=True)][part]
     error = statistics.stdev(each) / len(each) ** 0.5
     assert f"{statistics.mean(each):.3f} ± {error:.3f}" in claims
+
+
+def test_the_main_job():
+  """Its record at the top, in what it prints, and in the table."""
+  text = (ROOT / "README.md").read_text()
+  found = json.loads((RESULTS / "mnist_time" / "summary.json").read_text())
+  ours, counts = found[ACCURACY], found[f"baseline_{ACCURACY}"]
+  share = lambda value: f"{100 * float(f'{value:.3f}'):.1f} %"
+  top = " ".join(text.split("## Two commands")[0].split())
+  assert f"reads {share(ours)} of the second kind and {share(counts)} of" in top
+  printed = text.split("What the main job prints")[1].split("Its folder")[0]
+  for name, value in (("learned time", ours), ("rate", counts)):
+    assert f"mnist_5k: {name} decoding: judge accuracy {value:.3f} (" in printed
+  (row,) = re.findall(r"\n\| `mnist_time` \|.*\*\*.*", text)
+  assert f"| **{ours:.3f}** | {counts:.3f} |" in row
