@@ -24,7 +24,7 @@ its arrays, freed memory given back; on CPUs the pages that are resident.
 Temporary memory is by the compiler's own count, of all devices.
 
 Prints Markdown. `--output` also writes JSON after every workload, and beside
-it a figure where the classifier was timed. The extra `bench` lists the other
+it a figure of (a) and (s). The extra `bench` lists the other
 libraries; one that is not installed is named with that reason.
 """
 
@@ -154,9 +154,8 @@ def _write(results, device: str) -> None:
     "precision": _PRECISION.value, "workloads": results,
   }  # fmt: skip
   path.write_text(json.dumps(told, indent=1) + "\n")
-  timed = [found for found in results if found.get("rows")]
-  if any(found["kind"] == "training" for found in timed):
-    table.figure(timed, path.with_suffix(".png"))
+  if table.has_curves(results):
+    table.figure(results, path.with_suffix(".png"))
 
 
 def _sizes(letters: list[str], device: str) -> list[workloads.Workload]:

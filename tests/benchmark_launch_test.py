@@ -55,7 +55,7 @@ def test_our_contestants_from_end_to_end(tmp_path):
       )
     assert min(row.get("per_ours", 9.0) for row in size["rows"]) == 1.0
     assert "### " + size["label"] in told.stdout
-  assert path.with_suffix(".png").stat().st_size > 5_000
+  assert not path.with_suffix(".png").exists()  # One size is no curve.
 
 
 STEPS_IN = """

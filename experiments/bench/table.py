@@ -1,10 +1,13 @@
 """What was measured, as numbers, as a Markdown table, and as a figure."""
 
+import itertools
+
 import numpy as np
 
 from experiments.bench import contestants, workloads
 
 OURS, MACHINE = "timedecode", "machine"
+USUAL = {"steps": 100, "batch": 128, "width": 256}  # Of (a).
 
 
 def _median(rows, contestant, variant=None):
@@ -124,40 +127,59 @@ def markdown(found: dict) -> str:
   return "\n".join(lines) + "\n"
 
 
-def figure(results: list[dict], path) -> None:
-  """Time of the classifier against T, batch and width.
+def curves(results: list[dict]) -> dict[str, dict[str, list]]:
+  """What the figure shows: steps, batch, width -> contestant -> sorted pairs
+  (size, ms) of its fastest variants.
 
-  Each panel has the sizes that differ from (a) in that one alone; of a
-  contestant its fastest variant.
+  Of the sizes that differ from (a) in that one alone.
   """
-  import matplotlib
+  found: dict[str, dict[str, list]] = {name: {} for name in USUAL}
+  for result in results:
+    if result["kind"] != "training" or not result.get("rows"):
+      continue
+    sizes = {
+      "steps": result["num_steps"], "batch": result["batch"],
+      "width": result["widths"][1],
+    }  # fmt: skip
+    for name, contestant in itertools.product(USUAL, contestants.CONTESTANTS):
+      value = _median(result["rows"], contestant)
+      alone = all(sizes[n] == USUAL[n] for n in USUAL if n != name)
+      if alone and value and contestant != MACHINE:
+        found[name].setdefault(contestant, []).append((sizes[name], value))
+  return {
+    name: {who: sorted(points) for who, points in of_all.items()}
+    for name, of_all in found.items()
+  }
 
-  matplotlib.use("Agg")
-  import matplotlib.pyplot as plt
 
-  usual = {"steps": 100, "batch": 128, "width": 256}
-  panels, axes = plt.subplots(1, 3, figsize=(11, 3.5), sharey=True)
-  for axis, name in zip(axes, usual, strict=True):
-    points: dict[str, list[tuple[int, float]]] = {}
-    for found in results:
-      if found["kind"] != "training":
-        continue
-      sizes = {
-        "steps": found["num_steps"], "batch": found["batch"],
-        "width": found["widths"][1],
-      }  # fmt: skip
-      if any(sizes[n] != usual[n] for n in usual if n != name):
-        continue
-      for contestant in contestants.CONTESTANTS:
-        value = _median(found["rows"], contestant)
-        if value and contestant != MACHINE:
-          points.setdefault(contestant, []).append((sizes[name], value))
-    for contestant, values in points.items():
-      axis.loglog(*zip(*sorted(values), strict=True), "o-", label=contestant)
-    axis.set_xlabel({"steps": "T"}.get(name, name))
+def has_curves(results: list[dict]) -> bool:
+  """Whether there is a size beside (a) to draw."""
+  panels = curves(results).values()
+  return any(len(points) > 1 for lines in panels for points in lines.values())
+
+
+def figure(results: list[dict], path) -> None:
+  """Time of the classifier's step against T, batch and width, see `curves`."""
+  from matplotlib.figure import Figure
+
+  whole = Figure((11, 4), layout="constrained")
+  axes = whole.subplots(1, 3, sharey=True)
+  for axis, (name, lines) in zip(axes, curves(results).items(), strict=True):
+    for number, (contestant, points) in enumerate(lines.items()):
+      axis.loglog(
+        *zip(*points, strict=True), marker="os^Dvx"[number % 6],
+        linewidth=2.5 if contestant == OURS else 1.2, label=contestant,
+      )  # fmt: skip
+    sizes = sorted({size for points in lines.values() for size, _ in points})
+    axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axis.set_xticks([], minor=True)
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.grid(alpha=0.3, which="both")
+    axis.set_xlabel({"steps": "steps T"}.get(name, name))
   axes[0].set_ylabel("training step, ms")
-  if axes[0].lines:
-    axes[0].legend(fontsize=7)
-  panels.tight_layout()
-  panels.savefig(path, dpi=120)
-  plt.close(panels)
+  axes[0].legend(fontsize="small")
+  whole.suptitle(
+    "classifier 700-256-20, T 100, batch 128, but for what is varied;"
+    " the fastest variant of each", fontsize="medium",
+  )  # fmt: skip
+  whole.savefig(path, dpi=120, metadata={"Software": None})

@@ -1,0 +1,57 @@
+"""The figure of the benchmark."""
+
+import matplotlib.image
+
+from experiments.bench import table
+
+
+def _result(times, steps=100, batch=128, width=256, kind="training"):
+  rows = [
+    {"contestant": name, "variant": variant, "ms": [value - 1, value, 90.0]}
+    for (name, variant), value in times.items()
+  ]
+  return {
+    "kind": kind, "num_steps": steps, "batch": batch,
+    "widths": (700, width, 20), "rows": rows,
+  }  # fmt: skip
+
+
+A = _result({
+  ("timedecode", "scan"): 8.0, ("timedecode", "fused"): 4.0,
+  ("spyx", "run"): 6.0, ("machine", "products alone"): 2.0,
+})  # fmt: skip
+LONG = _result({("timedecode", "fused"): 16.0}, steps=400)
+SHORT = _result({("timedecode", "fused"): 1.0, ("spyx", "run"): 3.0}, steps=20)
+WIDE = _result({("spyx", "run"): 20.0}, width=1024)
+SMALL = _result({("timedecode", "scan"): 2.0}, batch=8)
+NEITHER = [
+  _result({("spyx", "run"): 7.0}, steps=1000, batch=32),
+  _result({("spyx", "run"): 7.0}, kind="layer"),
+  {"kind": "training", "skipped": "needs more", "label": "s"},
+  {"kind": "configuration", "label": "c"},
+]
+
+
+def test_a_panel_varies_one_size_alone():
+  found = table.curves([A, LONG, *NEITHER, SHORT, WIDE, SMALL])
+  assert found == {
+    "steps": {
+      "timedecode": [(20, 1.0), (100, 4.0), (400, 16.0)],
+      "spyx": [(20, 3.0), (100, 6.0)],
+    },
+    "batch": {"timedecode": [(8, 2.0), (128, 4.0)], "spyx": [(128, 6.0)]},
+    "width": {"timedecode": [(256, 4.0)], "spyx": [(256, 6.0), (1024, 20.0)]},
+  }
+
+
+def test_one_size_is_no_curve():
+  assert not table.has_curves([A, *NEITHER])
+  assert table.has_curves([A, *NEITHER, SMALL])
+  assert not table.has_curves([])
+
+
+def test_the_figure_is_drawn(tmp_path):
+  path = tmp_path / "sizes.png"
+  table.figure([A, SHORT, LONG, WIDE, SMALL], path)
+  pixels = matplotlib.image.imread(path)
+  assert pixels.std() > 0.05 and pixels.shape[:2] == (480, 1320)
