@@ -24,8 +24,8 @@ its arrays, freed memory given back; on CPUs the pages that are resident.
 Temporary memory is by the compiler's own count, of all devices.
 
 Prints Markdown. `--output` also writes JSON after every workload, and beside
-it a figure of (a) and (s). The extra `bench` lists the other
-libraries; one that is not installed is named with that reason.
+it a figure once sizes differ, as with `--workloads=a,s`. The extra `bench`
+lists the other libraries; one that is not installed is named with that reason.
 """
 
 import json
@@ -67,7 +67,7 @@ _SIZES = flags.DEFINE_string(
   "sizes",
   "",
   "Only those whose heading has this text, say 8192-8192; without a GPU the"
-  " largest of (f) and (s) run only so.",
+  " larger ones of (f) run only so.",
 )
 _CONFIG = flags.DEFINE_string(
   "config", "experiments/configs/mnist_time_published.py", "Of (c)."
@@ -97,7 +97,6 @@ def _machine() -> dict:
     "processor": model,
     "cores": cores or os.cpu_count(),
     "python": platform.python_version(),
-    "commit": origin.commit(),
     "system": platform.platform(),
   }
 
@@ -146,16 +145,18 @@ def _step_of_configuration(extra: list[str]) -> dict:
   return {"label": "c", "kind": "configuration"} | json.loads(told.stdout)
 
 
-def _write(results, device: str) -> None:
+def _write(results, device: str, commit: str | None) -> None:
   path = pathlib.Path(_OUTPUT.value)
   path.parent.mkdir(parents=True, exist_ok=True)
   told = {
-    "command": sys.argv[1:], "machine": _machine(), "device": device,
-    "precision": _PRECISION.value, "workloads": results,
+    "command": sys.argv[1:], "commit": commit, "machine": _machine(),
+    "device": device, "precision": _PRECISION.value, "workloads": results,
   }  # fmt: skip
   path.write_text(json.dumps(told, indent=1) + "\n")
   if table.has_curves(results):
-    table.figure(results, path.with_suffix(".png"))
+    table.figure(results).savefig(
+      path.with_suffix(".png"), dpi=120, metadata={"Software": None}
+    )
 
 
 def _sizes(letters: list[str], device: str) -> list[workloads.Workload]:
@@ -186,7 +187,7 @@ def main(argv):
       f"contestants: expected of {', '.join(contestants.CONTESTANTS)}, got"
       f" {', '.join(sorted(unknown))}"
     )
-  letters, results = _WORKLOADS.value, []
+  letters, results, commit = _WORKLOADS.value, [], origin.commit()
   device = _DEVICE.value or (_device() if letters != ["c"] else "cpu")
   sizes = _sizes([letter for letter in letters if letter != "c"], device)
   if "c" in letters:
@@ -202,9 +203,9 @@ def main(argv):
     print(f"### {label}\n\nNot run: {told}." if told
           else table.markdown(results[-1]), flush=True)  # fmt: skip
     if _OUTPUT.value:
-      _write(results, device)
+      _write(results, device, commit)
   if _OUTPUT.value:
-    _write(results, device)
+    _write(results, device, commit)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,7 @@ import numpy as np
 from absl import app, flags
 from matplotlib.figure import Figure
 
-from experiments import (
-  evaluate,
-  finish,
-  inputs,
-  scoring,
-  workdir,
-)
+from experiments import evaluate, finish, inputs, scoring, workdir
 from timedecode import channel, plots
 
 CHANNELS = {"flips": channel.binary_symmetric, "prefix": channel.prefix}
@@ -184,14 +178,15 @@ def draw(curves: list[dict], kind: str) -> Figure:
   for axis, (label, same) in zip(panels, groups.items(), strict=True):
     for view in sorted({c["view"] for c in same}, key=VIEWS.index):
       _draw_line(axis, [c for c in same if c["view"] == view])
-    title = label.replace(", ", "\n", 1)
-    axis.set(title=title, ylim=(0, 1))
+    axis.set(title=label.replace(", ", "\n", 1), ylim=(0, 1))
     axis.grid(alpha=0.3)
     axis.legend(loc="best", fontsize="small")
   name = curves[0]["metric"].replace("_", " ")
   panels[0].set_ylabel(f"{name} (share of test examples)")
   figure.supxlabel(LABELS[kind], fontsize="medium")
-  text = f"test examples of {', '.join(data)}; mean ± deviation over seeds"
+  text = f"test examples of {', '.join(data)}"
+  if len({curve["seed"] for curve in curves}) > 1:
+    text += "; mean ± deviation over seeds"
   figure.suptitle(text, fontsize="medium")
   return figure
 
@@ -204,8 +199,8 @@ def _draw_line(axis, curves: list[dict]) -> None:
   axis.errorbar(
     list(points), [values.mean() for values in points.values()],
     [_spread(values) for values in points.values()], capsize=3,
-    color=plots.COLOURS[style], linestyle=plots.STYLES[style % 4],
-    marker="os^Dvx"[style % 6], markersize=4,
+    color=plots.COLOURS[style], linestyle=plots.STYLES[style],
+    marker="os^D"[style], markersize=4,
     label=f"{finish.LABELS[curves[0]['view']]}\n(seeds {seeds})",
   )  # fmt: skip
 

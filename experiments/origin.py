@@ -1,6 +1,7 @@
 """What a result is made with: versions of packages, the commit of the code."""
 
 import importlib.metadata
+import os
 import pathlib
 import subprocess
 
@@ -14,25 +15,26 @@ def versions() -> dict[str, str]:
 
 
 def commit(root: pathlib.Path = ROOT) -> str | None:
-  """The commit of a clone, 40 digits, with ``+changes`` where files differ
-  from it; None where `root` isn't one, or without git."""
+  """The commit of a clone, 40 digits, with ``+changes`` where its Python files
+  differ from it; None where `root` is no clone of its own, or without git."""
+  # Where git runs us, its variables speak of another repository.
+  env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
 
   def git(*words):
     return subprocess.run(
       ["git", "-C", str(root), *words], capture_output=True, text=True,
-      check=True,
+      check=True, env=env,
     ).stdout.strip()  # fmt: skip
 
   try:
     if pathlib.Path(git("rev-parse", "--show-toplevel")) != root.resolve():
       return None  # Installed somewhere in another project's.
-    return git(
-      "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"
-    )
+    changed = git("status", "--porcelain", "--", "*.py")
+    return git("rev-parse", "HEAD") + ("+changes" if changed else "")
   except (OSError, subprocess.CalledProcessError):
     return None
 
 
 def record() -> dict:
-  """Both, as summaries have them."""
+  """Both, as summaries have them: of the process that ended a run."""
   return {"versions": versions(), "commit": commit()}

@@ -10,11 +10,14 @@ from experiments import origin
 
 
 def _git(folder, *words):
+  """Of nobody's configuration, and of no other repository."""
+  kept = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
   who = {f"GIT_{whose}_{what}": "somebody" for whose in ("AUTHOR", "COMMITTER")
          for what in ("NAME", "EMAIL")}  # fmt: skip
+  none = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
   return subprocess.run(
-    ["git", "-C", str(folder), *words], check=True, capture_output=True,
-    text=True, env=os.environ | who,
+    ["git", "-C", str(folder), *words], check=True, stdout=subprocess.PIPE,
+    text=True, env=kept | who | none,
   ).stdout.strip()  # fmt: skip
 
 
@@ -24,7 +27,8 @@ def clone(tmp_path):
   folder.mkdir()
   _git(folder, "init", "-q")
   (folder / "code.py").write_text("one = 1\n")
-  _git(folder, "add", "code.py")
+  (folder / "results.txt").write_text("results\n")
+  _git(folder, "add", "code.py", "results.txt")
   _git(folder, "commit", "-qm", "one")
   return folder
 
@@ -37,12 +41,24 @@ def test_a_commit_is_named_whole(clone):
   assert origin.commit(clone) == found
 
 
-def test_changed_files_are_told(clone):
+def test_changed_code_is_told(clone):
   before = origin.commit(clone)
-  (clone / "results.txt").write_text("not code\n")
+  (clone / "results.txt").write_text("other results\n")
   assert origin.commit(clone) == before
+  (clone / "new.py").write_text("two = 2\n")
+  assert origin.commit(clone) == f"{before}+changes"
+  (clone / "new.py").unlink()
   (clone / "code.py").write_text("one = 2\n")
   assert origin.commit(clone) == f"{before}+changes"
+
+
+def test_git_may_be_at_work_elsewhere(clone, tmp_path, monkeypatch):
+  """As in a hook of another repository."""
+  found, other = origin.commit(clone), tmp_path / "other"
+  other.mkdir()
+  _git(other, "init", "-q")
+  monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+  assert origin.commit(clone) == found
 
 
 def test_what_is_no_clone_has_none(clone, tmp_path, monkeypatch):

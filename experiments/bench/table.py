@@ -7,7 +7,6 @@ import numpy as np
 from experiments.bench import contestants, workloads
 
 OURS, MACHINE = "timedecode", "machine"
-USUAL = {"steps": 100, "batch": 128, "width": 256}  # Of (a).
 
 
 def _median(rows, contestant, variant=None):
@@ -133,7 +132,8 @@ def curves(results: list[dict]) -> dict[str, dict[str, list]]:
 
   Of the sizes that differ from (a) in that one alone.
   """
-  found: dict[str, dict[str, list]] = {name: {} for name in USUAL}
+  usual = workloads.USUAL
+  found: dict[str, dict[str, list]] = {name: {} for name in usual}
   for result in results:
     if result["kind"] != "training" or not result.get("rows"):
       continue
@@ -141,9 +141,9 @@ def curves(results: list[dict]) -> dict[str, dict[str, list]]:
       "steps": result["num_steps"], "batch": result["batch"],
       "width": result["widths"][1],
     }  # fmt: skip
-    for name, contestant in itertools.product(USUAL, contestants.CONTESTANTS):
+    for name, contestant in itertools.product(usual, contestants.CONTESTANTS):
       value = _median(result["rows"], contestant)
-      alone = all(sizes[n] == USUAL[n] for n in USUAL if n != name)
+      alone = all(sizes[n] == usual[n] for n in usual if n != name)
       if alone and value and contestant != MACHINE:
         found[name].setdefault(contestant, []).append((sizes[name], value))
   return {
@@ -158,28 +158,38 @@ def has_curves(results: list[dict]) -> bool:
   return any(len(points) > 1 for lines in panels for points in lines.values())
 
 
-def figure(results: list[dict], path) -> None:
+def figure(results: list[dict]):
   """Time of the classifier's step against T, batch and width, see `curves`."""
   from matplotlib.figure import Figure
 
-  whole = Figure((11, 4), layout="constrained")
-  axes = whole.subplots(1, 3, sharey=True)
-  for axis, (name, lines) in zip(axes, curves(results).items(), strict=True):
-    for number, (contestant, points) in enumerate(lines.items()):
-      axis.loglog(
-        *zip(*points, strict=True), marker="os^Dvx"[number % 6],
-        linewidth=2.5 if contestant == OURS else 1.2, label=contestant,
-      )  # fmt: skip
+  whole, named = Figure((11, 4), layout="constrained"), {}
+  panels = whole.subplots(1, 3, sharey=True)
+  for axis, (name, lines) in zip(panels, curves(results).items(), strict=True):
+    for contestant, points in lines.items():
+      (named[contestant],) = axis.loglog(
+        *zip(*points, strict=True), label=contestant, **_style(contestant)
+      )
     sizes = sorted({size for points in lines.values() for size, _ in points})
     axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axis.set_xticks([], minor=True)
     axis.yaxis.set_major_formatter("{x:g}")
     axis.grid(alpha=0.3, which="both")
     axis.set_xlabel({"steps": "steps T"}.get(name, name))
-  axes[0].set_ylabel("training step, ms")
-  axes[0].legend(fontsize="small")
+  panels[0].set_ylabel("training step, ms")
+  whole.legend(handles=list(named.values()), loc="outside right upper")
+  usual = ", ".join(f"{name} {size}" for name, size in workloads.USUAL.items())
   whole.suptitle(
-    "classifier 700-256-20, T 100, batch 128, but for what is varied;"
-    " the fastest variant of each", fontsize="medium",
+    f"classifier of {workloads.NETWORK[0]} inputs and {workloads.NETWORK[-1]}"
+    f" classes, {usual}, but for what is varied; the fastest variant of each",
+    fontsize="medium",
   )  # fmt: skip
-  whole.savefig(path, dpi=120, metadata={"Software": None})
+  return whole
+
+
+def _style(contestant: str) -> dict:
+  """The same in all panels."""
+  number = list(contestants.CONTESTANTS).index(contestant)
+  return {
+    "color": f"C{number}", "marker": "os^Dvx"[number],
+    "linewidth": 2.5 if contestant == OURS else 1.2,
+  }  # fmt: skip

@@ -22,7 +22,8 @@ CURRENTS = (-0.35, 0.65)  # Of a layer alone, uniform.
 # Least passes over weights in a training step: read forward and backward,
 # gradients written and read, Adam reads and writes weights and moments.
 PASSES = 2 + 2 + 6
-NETWORK = (700, 256, 20)
+USUAL = {"steps": 100, "batch": 128, "width": 256}  # Of (a).
+NETWORK = (700, USUAL["width"], 20)
 
 
 class Workload(NamedTuple):
@@ -153,19 +154,19 @@ def tiny(workload: Workload, parts: int = 1) -> Workload:
   )  # fmt: skip
 
 
-def _sizes(large: bool) -> list[Workload]:
+def _classifier(letter: str, **sizes: int) -> Workload:
+  """(a), but for some of its sizes."""
+  sizes = USUAL | sizes
+  widths = (NETWORK[0], sizes["width"], NETWORK[2])
+  return Workload(letter, "training", sizes["steps"], sizes["batch"], widths)
+
+
+def _sizes() -> list[Workload]:
   """Around (a): time against T, batch and width."""
-  found = [("steps", n) for n in (20, 40, 200, 400)]
-  found += [("batch", n) for n in (8, 32, 512)]
-  found += [("width", n) for n in (64, 1024) + ((4096,) if large else ())]
-  result = []
-  for name, value in found:
-    sizes = {"steps": 100, "batch": 128, "width": 256} | {name: value}
-    widths = (NETWORK[0], sizes["width"], NETWORK[2])
-    result.append(
-      Workload("s", "training", sizes["steps"], sizes["batch"], widths)
-    )
-  return result
+  found = [{"steps": n} for n in (20, 40, 200, 400)]
+  found += [{"batch": n} for n in (8, 32, 512)]
+  found += [{"width": n} for n in (64, 1024, 4096)]
+  return [_classifier("s", **sizes) for sizes in found]
 
 
 def named(letter: str, large: bool, batch_b: int = 32) -> list[Workload]:
@@ -182,12 +183,12 @@ def named(letter: str, large: bool, batch_b: int = 32) -> list[Workload]:
   layer = [(100, 16, 512), (100, 128, 1024), (500, 256, 4096)]
   dense = [4096, 8192, 16384]
   every = {
-    "a": [Workload("a", "training", 100, 128, NETWORK)],
-    "b": [Workload("b", "training", 1000, batch_b, NETWORK)],
+    "a": [_classifier("a")],
+    "b": [_classifier("b", steps=1000, batch=batch_b)],
     "d": [Workload("d", "layer", t, b, (n,)) for t, b, n in layer],
     "e": [Workload("e", "latency", 100, 1, NETWORK)],
     "f": [Workload("f", "dense", 500, 16, (n, n)) for n in dense],
-    "s": _sizes(large),
+    "s": _sizes(),
   }
   if letter not in every:
     raise ValueError(
