@@ -109,7 +109,7 @@ def _made_with(summary: dict) -> str:
 
 
 def _details(row, width: int) -> str:
-  """All seeds' figures, the commands and the versions, folded."""
+  """All seeds' figures, the commands, versions and commits, folded."""
   known = dict.fromkeys([*METRICS, *columns([row])])
   names, body = [name for name in known if values_of(row, name)], []
   for run in row.runs:

@@ -22,13 +22,14 @@ def test_our_contestants_from_end_to_end(tmp_path):
   told = binaries.run(
     "benchmark", "--workloads=a,b,d,e,f",
     "--contestants=timedecode/fused,timedecode/recomputed,machine/copy,"
-    "timedecode/events+pmap,timedecode/events+parts4,"
+    "timedecode/fused+pmap,timedecode/events+pmap,timedecode/events+parts4,"
     "timedecode/events+parts4+pmap",
     f"--output={path}", *TINY,
   )  # fmt: skip
   assert told.returncode == 0, told.stderr
   found = json.loads(path.read_text())
   assert found["device"] == "cpu" and found["machine"]["cores"] >= 1
+  assert binaries.names_a_commit(found)
   labels = [size["label"] for size in found["workloads"]]
   assert labels == [
     "a: T 20, B 8, 40-24-7", "b: T 20, B 8, 40-24-7", "d: T 20, B 8, 24",
@@ -36,12 +37,15 @@ def test_our_contestants_from_end_to_end(tmp_path):
   ]  # fmt: skip
   for size in found["workloads"]:
     names = [(row["contestant"], row["variant"]) for row in size["rows"]]
-    ours = ["fused"] + ["recomputed"] * (size["letter"] == "b")
+    ours = ["fused"]
+    if size["kind"] in ("training", "layer"):
+      ours += ["fused+pmap"] * (CORES > 1)
     if size["kind"] == "training":
-      spread = ["+pmap", "+parts4", "+parts4+pmap"]
-      ours[1:1] = [
-        f"events{how}" for how in spread if CORES > 1 or "pmap" not in how
-      ]
+      ours += [
+        f"events{how}" for how in ("+pmap", "+parts4", "+parts4+pmap")
+        if CORES > 1 or "pmap" not in how
+      ]  # fmt: skip
+    ours += ["recomputed"] * (size["letter"] == "b")
     wanted = [("timedecode", name) for name in ours] + [("machine", "copy")]
     assert names == wanted
     for row in size["rows"]:
@@ -137,6 +141,17 @@ def test_mistakes_are_told():
   ):
     told = binaries.run("benchmark", flag, "--device=cpu")
     assert told.returncode and text in told.stderr
+
+
+def test_a_size_can_be_chosen():
+  """A larger one too, here in small."""
+  told = binaries.run(
+    "benchmark", "--workloads=a,f", "--sizes=8192-8192",
+    "--contestants=machine/copy", *TINY,
+  )  # fmt: skip
+  assert told.returncode == 0, told.stderr
+  headings = [x for x in told.stdout.splitlines() if x.startswith("###")]
+  assert headings == ["### f: T 20, B 8, 40-24"]
 
 
 def test_no_more_is_imported_than_machines_with_a_gpu_have():

@@ -1,5 +1,10 @@
 """The figure of the benchmark."""
 
+import json
+
+from absl.testing import flagsaver
+
+from experiments import benchmark
 from experiments.bench import table
 
 
@@ -68,6 +73,19 @@ def test_the_figure_draws_each_contestant_alike():
   assert sorted(names) == ["spyx", "timedecode"]
   ticks = [text.get_text() for text in figure.axes[2].get_xticklabels()]
   assert ticks == ["256", "1,024"]
+
+
+def test_the_figure_lies_beside_the_record(tmp_path):
+  path = tmp_path / "found.json"
+  with flagsaver.as_parsed(output=str(path)):
+    benchmark._write([A, *NEITHER], "cpu", "0" * 40)
+    assert not path.with_suffix(".png").exists()
+    benchmark._write([A, LONG], "cpu", "0" * 40)
+  assert path.with_suffix(".png").stat().st_size > 5_000
+  found = json.loads(path.read_text())
+  assert found["commit"] == "0" * 40 and found["workloads"] == json.loads(
+    json.dumps([A, LONG])
+  )
 
 
 def test_a_panel_may_be_all_there_is(tmp_path):

@@ -3,11 +3,13 @@
 import functools
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import conftest
 
+from experiments import origin
 from timedecode import datasets, judge
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -22,6 +24,14 @@ def run(name, *flags):
     [sys.executable, "-m", f"experiments.{name}", *flags],
     capture_output=True, text=True, cwd=ROOT, env=env,
   )  # fmt: skip
+
+
+def names_a_commit(record: dict) -> bool:
+  """As every record of a clone does; elsewhere there is none to name."""
+  named, here = record["commit"], origin.commit()
+  if here is None:
+    return named is None
+  return bool(re.fullmatch(r"[0-9a-f]{40}(\+changes)?", named))
 
 
 @functools.cache

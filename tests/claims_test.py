@@ -145,12 +145,34 @@ def test_the_main_job():
   """Its record at the top, in what it prints, and in the table."""
   text = (ROOT / "README.md").read_text()
   found = json.loads((RESULTS / "mnist_time" / "summary.json").read_text())
-  ours, counts = found[ACCURACY], found[f"baseline_{ACCURACY}"]
-  share = lambda value: f"{100 * float(f'{value:.3f}'):.1f} %"
+  ours, counts = (
+    f"{found[ACCURACY]:.3f}",
+    f"{found[f'baseline_{ACCURACY}']:.3f}",
+  )
+  clean, cross = found["judge_clean_accuracy"], found["pixel_cross_entropy"]
+  square, bits = found["mean_squared_error"], "information_bits_per_example"
+  bits, spikes = found[bits], found["readout_spikes_per_example"]
+
+  share = lambda printed: f"{100 * float(printed):.1f} %"
   top = " ".join(text.split("## Two commands")[0].split())
-  assert f"reads {share(ours)} of the second kind and {share(counts)} of" in top
+  assert (
+    f"reads {share(ours)} of the second kind and {share(counts)} of the third"
+    f" rightly (and {share(clean)} of the images themselves)"
+  ) in top
+
   printed = text.split("What the main job prints")[1].split("Its folder")[0]
-  for name, value in (("learned time", ours), ("rate", counts)):
-    assert f"mnist_5k: {name} decoding: judge accuracy {value:.3f} (" in printed
-  (row,) = re.findall(r"\n\| `mnist_time` \|.*\*\*.*", text)
-  assert f"| **{ours:.3f}** | {counts:.3f} |" in row
+  judged = (
+    "decoding: judge accuracy {} (on clean images {:.3f}), distortion {:.4f}"
+  )
+  learned = judged.format(ours, clean, cross)
+  assert (
+    f"learned time {learned} nats/pixel, squared error {square:.4f},"
+    f" information {bits:.1f} bits/example, {spikes:.1f} spikes/example"
+  ) in printed
+  other = found["baseline_pixel_cross_entropy"]
+  assert f"rate {judged.format(counts, clean, other)} nats/pixel" in printed
+
+  assert (
+    f"| {found['examples_seen']:,} | {found['train_seconds']:.0f} s |"
+    f" **{ours}** | {counts} | {cross:.4f} | {square:.4f} | {bits:.0f} | {spikes:.0f} |"
+  ) in re.search(r"\n\| `mnist_time` \| latency.*", text)[0]

@@ -35,7 +35,7 @@ def _summary(seed=0, accuracy=0.9, **figures):
   return {
     "task": "job", "data_source": "mnist_5k", "split": "test, 9 images",
     "seed": seed, "judge_accuracy": accuracy, "pixel_cross_entropy": 0.125,
-    "baseline_view": None, "versions": VERSIONS,
+    "baseline_view": None, "versions": VERSIONS, "commit": "0123abc",
   } | figures  # fmt: skip
 
 
@@ -145,7 +145,7 @@ def test_rows_settings_and_means(tmp_path):
     ["10", "finished", "0.6"], ["0", "finished", "0.7"],
     ["1", "finished", "0.5"],
   ]  # fmt: skip
-  assert "jax 0.10.1" in found.text
+  assert "jax 0.10.1, commit 0123abc" in found.text
 
 
 def test_data_and_splits_are_not_mixed(tmp_path):

@@ -49,6 +49,7 @@ def test_it_learns_and_its_summary_is_right(tmp_path):
   summary = vae.run(_tiny(), tmp_path / "run")
   kept = json.loads((tmp_path / "run" / "summary.json").read_text())
   assert kept == json.loads(json.dumps(summary))
+  assert binaries.names_a_commit(kept)
   # All images, by the moments, and by another sample of z each.
   r = source.rows("test").data.reshape(-1, 784) / np.float32(255)
   found = jax.vmap(model.recognition.apply, (None, 0))(params.encoder, r)
