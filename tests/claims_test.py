@@ -174,5 +174,6 @@ def test_the_main_job():
 
   assert (
     f"| {found['examples_seen']:,} | {found['train_seconds']:.0f} s |"
-    f" **{ours}** | {counts} | {cross:.4f} | {square:.4f} | {bits:.0f} | {spikes:.0f} |"
+    f" **{ours}** | {counts} | {cross:.4f} | {square:.4f} |"
+    f" {bits:.0f} | {spikes:.0f} |"
   ) in re.search(r"\n\| `mnist_time` \| latency.*", text)[0]
