@@ -176,7 +176,9 @@ def figure(results: list[dict]):
     axis.grid(alpha=0.3, which="both")
     axis.set_xlabel({"steps": "steps T"}.get(name, name))
   panels[0].set_ylabel("training step, ms")
-  whole.legend(handles=list(named.values()), loc="outside right upper")
+  whole.legend(
+    handles=list(named.values()), loc="outside lower center", ncols=len(named)
+  )
   usual = ", ".join(f"{name} {size}" for name, size in workloads.USUAL.items())
   whole.suptitle(
     f"classifier of {workloads.NETWORK[0]} inputs and {workloads.NETWORK[-1]}"
