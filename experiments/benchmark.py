@@ -146,17 +146,11 @@ def _step_of_configuration(extra: list[str]) -> dict:
 
 
 def _write(results, device: str, commit: str | None) -> None:
-  path = pathlib.Path(_OUTPUT.value)
-  path.parent.mkdir(parents=True, exist_ok=True)
   told = {
     "command": sys.argv[1:], "commit": commit, "machine": _machine(),
     "device": device, "precision": _PRECISION.value, "workloads": results,
   }  # fmt: skip
-  path.write_text(json.dumps(told, indent=1) + "\n")
-  if table.has_curves(results):
-    table.figure(results).savefig(
-      path.with_suffix(".png"), dpi=120, metadata={"Software": None}
-    )
+  table.write(told, pathlib.Path(_OUTPUT.value))
 
 
 def _sizes(letters: list[str], device: str) -> list[workloads.Workload]:

@@ -1,6 +1,8 @@
 """What was measured, as numbers, as a Markdown table, and as a figure."""
 
 import itertools
+import json
+import pathlib
 
 import numpy as np
 
@@ -186,6 +188,16 @@ def figure(results: list[dict]):
     fontsize="medium",
   )  # fmt: skip
   return whole
+
+
+def write(told: dict, path: pathlib.Path) -> None:
+  """The record as JSON, and beside it the figure of its workloads, if any."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(json.dumps(told, indent=1) + "\n")
+  if has_curves(told["workloads"]):
+    figure(told["workloads"]).savefig(
+      path.with_suffix(".png"), dpi=120, metadata={"Software": None}
+    )
 
 
 def _style(contestant: str) -> dict:
