@@ -73,7 +73,8 @@ def test_steps_of_configurations():
   assert len(runs) == 11
   assert (
     f"In eleven runs the published step took {steps[0]:.0f} to"
-    f" {steps[-1]:.0f} ms, {steps[5]:.0f} in the median, whose row this is, and reached"
+    f" {steps[-1]:.0f} ms, {steps[5]:.0f} in the median, whose row"
+    " this is, and reached"
     f" {shares[0]:.2f} to {shares[-2]:.2f} of both bounds,"
     f" {shares[-1]:.2f} in one"
   ) in " ".join(text.split())
