@@ -20,10 +20,10 @@ def commit(root: pathlib.Path = ROOT) -> str | None:
   # Where git runs us, its variables speak of another repository.
   env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
 
-  def git(*words):
+  def git(*words):  # It only looks: processes may share the clone.
     return subprocess.run(
-      ["git", "-C", str(root), *words], capture_output=True, text=True,
-      check=True, env=env,
+      ["git", "--no-optional-locks", "-C", str(root), *words],
+      capture_output=True, text=True, check=True, env=env,
     ).stdout.strip()  # fmt: skip
 
   try:

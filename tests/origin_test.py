@@ -52,6 +52,18 @@ def test_changed_code_is_told(clone):
   assert origin.commit(clone) == f"{before}+changes"
 
 
+def test_it_only_looks(clone):
+  """A lock that another process holds does not matter, and none is left."""
+  found, lock = origin.commit(clone), clone / ".git" / "index.lock"
+  index = (clone / ".git" / "index").read_bytes()
+  os.utime(clone / "code.py", (1, 1))  # What would be written into the index.
+  lock.touch()
+  assert origin.commit(clone) == found
+  lock.unlink()
+  assert origin.commit(clone) == found
+  assert (clone / ".git" / "index").read_bytes() == index
+
+
 def test_git_may_be_at_work_elsewhere(clone, tmp_path, monkeypatch):
   """As in a hook of another repository."""
   found, other = origin.commit(clone), tmp_path / "other"
